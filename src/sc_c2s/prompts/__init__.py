@@ -1,0 +1,15 @@
+"""Pure text: what a model is asked about cells, and how its answers are read."""
+
+from .annotate import annotate_answer, annotate_prompt, parse_annotation
+from .family import ENGLISH, FAMILIES, NANO, PromptFamily, get_family
+
+__all__ = [
+    "ENGLISH",
+    "FAMILIES",
+    "NANO",
+    "PromptFamily",
+    "annotate_answer",
+    "annotate_prompt",
+    "get_family",
+    "parse_annotation",
+]

@@ -1,0 +1,70 @@
+"""The words around a cell: how a family of models reads a sentence and writes a label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sc_c2s.sentences.text import quote, unquote
+
+
+@dataclass(frozen=True)
+class PromptFamily:
+    """How one family of models reads cells and writes answers.
+
+    ``nano`` knows few words, so its text is bare and a label is one (quoted) word; ``english`` is for
+    models that were trained on prose.
+    """
+
+    name: str
+    words: tuple[str, ...] = ()
+    """Words that the prompts of this family need beside genes, groupings and labels."""
+    quoted: bool = False
+    """Whether a name with white space is written as one word."""
+
+    def term(self, text: str) -> str:
+        """Write a label, or the name of a grouping, the way this family does."""
+        return quote(text) if self.quoted else text
+
+    def cell(self, sentence: str, *, organism: str | None = None) -> str:
+        """Write a cell sentence, stating the number of genes that are really in it."""
+        sentence = " ".join(sentence.split())
+        if self.quoted:
+            return f"<cell> {sentence} </cell>"
+        n_genes = sentence.count(" ") + 1 if sentence else 0
+        of_whom = f" {organism}" if organism else ""
+        noun = "gene" if n_genes == 1 else "genes"
+        return f"The {n_genes} most active {noun} of one{of_whom} cell, strongest first: {sentence}."
+
+    def answer(self, label: str) -> str:
+        """Text that follows a prompt when the answer is this label; it starts with one space."""
+        return f" {self.term(label)}"
+
+    def parse(self, text: str, labels: Iterable[str]) -> str | None:
+        """Label that an answer names, or ``None``; the whole first line has to be the label."""
+        line = text.strip().partition("\n")[0].strip()
+        labels = list(labels)
+        line = unquote(line) if self.quoted else line
+        spellings = [line, line.strip("\"'` .")]
+        for spelling in spellings:
+            if spelling in labels:
+                return spelling
+        for spelling in spellings:
+            alike = [label for label in labels if label.casefold() == spelling.casefold()]
+            if len(alike) == 1:
+                return alike[0]
+        return None
+
+
+NANO = PromptFamily("nano", words=("<cell>", "</cell>", ":"), quoted=True)
+ENGLISH = PromptFamily("english")
+FAMILIES = {family.name: family for family in (NANO, ENGLISH)}
+
+
+def get_family(family: str | PromptFamily) -> PromptFamily:
+    """Prompt family by its name."""
+    if isinstance(family, PromptFamily):
+        return family
+    if family not in FAMILIES:
+        raise ValueError(f"There is no prompt family {family!r}; choose one of {', '.join(map(repr, FAMILIES))}.")
+    return FAMILIES[family]
