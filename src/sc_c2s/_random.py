@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
+DEFAULT_SEED = 0
+"""What ``rng=`` is where the caller says nothing: the same call gives the same result."""
+
 
 def resolve_rng(
-    rng: int | np.random.Generator | None = None, random_state: int | np.random.Generator | None = None
+    rng: int | np.random.Generator | None = DEFAULT_SEED,
+    random_state: int | np.random.Generator | None = None,
 ) -> np.random.Generator:
     """Make the generator a function draws from.
 
     Parameters
     ----------
     rng
-        A seed, or a generator, which is then used (and advanced) as it is. `None` stands for not given.
+        A seed, or a generator, which is then used (and advanced) as it is; `None` for fresh entropy.
     random_state
-        The same under scanpy's older name.
+        The same under scanpy's older name. Takes the place of ``rng`` left at its default.
 
     Returns
     -------
-    The generator; fresh entropy if neither is given.
+    The generator.
     """
-    if rng is not None and random_state is not None:
-        raise TypeError("Both rng= and random_state= are given: they mean the same, pass only one.")
-    return np.random.default_rng(random_state if rng is None else rng)
+    if random_state is None:
+        return np.random.default_rng(rng)
+    if isinstance(rng, np.random.Generator) or (rng is not None and rng != DEFAULT_SEED):
+        raise TypeError("rng= and random_state= mean the same: pass only one of them.")
+    return np.random.default_rng(random_state)
