@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+matplotlib.use("agg")
+
+N_CELLS = 60
+N_GENES = 40
+CELL_TYPES = ("B cell", "CD14+ monocyte", "T cell, CD4/CD8")
+"""Label names with what breaks parsers and files: spaces, a comma, a slash, a plus."""
+
+
+class AnyData(NamedTuple):
+    """The same cells in one of the two containers, and the arguments that find them there."""
+
+    data: AnnData | MuData
+    where: dict[str, str]
+
+    @property
+    def adata(self) -> AnnData:
+        """The modality itself."""
+        return self.data[self.where["mod"]] if self.where else self.data
+
+
+def make_adata(n_cells: int = N_CELLS, n_genes: int = N_GENES, *, seed: int = 0) -> AnnData:
+    """Counts in which every cell type has four genes of its own."""
+    rng = np.random.default_rng(seed)
+    types = np.arange(n_cells) % len(CELL_TYPES)
+    rates = np.full((n_cells, n_genes), 0.6)
+    for kind in range(len(CELL_TYPES)):
+        rates[np.ix_(types == kind, np.arange(4 * kind, 4 * kind + 4))] = 8.0
+    obs = pd.DataFrame(
+        {
+            "cell_type": pd.Categorical.from_codes(types, categories=list(CELL_TYPES)),
+            "donor": pd.Categorical([f"donor{i}" for i in rng.integers(4, size=n_cells)]),
+        },
+        index=[f"cell{i:03d}" for i in range(n_cells)],
+    )
+    var = pd.DataFrame(
+        {"ensembl": [f"ENSG{i:011d}" for i in range(n_genes)]}, index=[f"GENE{i}" for i in range(n_genes)]
+    )
+    return AnnData(sparse.csr_matrix(rng.poisson(rates).astype(np.float32)), obs=obs, var=var)
+
+
+def make_mdata(adata: AnnData) -> MuData:
+    """The cells as modality ``rna``, beside proteins that were measured on one cell less and one cell more."""
+    from mudata import MuData
+
+    names = [*adata.obs_names[1:], "protein_only"]
+    counts = np.random.default_rng(1).poisson(5.0, size=(len(names), 3)).astype(np.float32)
+    var = pd.DataFrame(index=["CD3", "CD19", "B220 (CD45R)"])
+    return MuData({"rna": adata, "prot": AnnData(counts, obs=pd.DataFrame(index=names), var=var)})
+
+
+@pytest.fixture
+def adata() -> AnnData:
+    return make_adata()
+
+
+@pytest.fixture
+def mdata(adata: AnnData) -> MuData:
+    return make_mdata(adata)
+
+
+@pytest.fixture(params=["AnnData", "MuData"])
+def any_data(request: pytest.FixtureRequest, adata: AnnData) -> AnyData:
+    if request.param == "AnnData":
+        return AnyData(adata, {})
+    return AnyData(make_mdata(adata), {"mod": "rna"})
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with real data sets, which are not part of the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("SC_C2S_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip("no real data here: set SC_C2S_DATA to a folder that holds it")
+    return folder

@@ -1,0 +1,81 @@
+"""What scanpy users rely on without reading: the shape of every public function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+from numpydoc.docscrape import FunctionDoc
+
+import sc_c2s as c2s
+
+ON_CELLS = ("get", "pl", "pp", "tl")
+"""Rooms whose functions take the user's data first."""
+
+
+def public(*rooms: str) -> list:
+    return [
+        pytest.param(getattr(getattr(c2s, room), name), id=f"{room}.{name}")
+        for room in rooms
+        for name in getattr(c2s, room).__all__
+        if inspect.isfunction(getattr(getattr(c2s, room), name))
+    ]
+
+
+every_function = pytest.mark.parametrize("function", public("get", "metrics", "models", "pl", "pp", "tl"))
+every_function_on_cells = pytest.mark.parametrize("function", public(*ON_CELLS))
+
+
+def parameters(function: Callable) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())
+
+
+@every_function_on_cells
+def test_data_comes_first(function):
+    assert parameters(function)[0].name == "data"
+
+
+@every_function_on_cells
+def test_at_most_three_positional_arguments(function):
+    positional = [p for p in parameters(function) if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    assert len(positional) <= 3
+    assert all(p.default is inspect.Parameter.empty for p in positional), "an argument with a default is keyword-only"
+
+
+@every_function_on_cells
+def test_a_modality_can_be_named(function):
+    assert "mod" in inspect.signature(function).parameters
+
+
+@every_function_on_cells
+def test_copy_is_off_by_default(function):
+    copy = inspect.signature(function).parameters.get("copy")
+    assert copy is None or copy.default is False
+
+
+@every_function
+def test_every_argument_has_a_type(function):
+    signature = inspect.signature(function)
+    assert [p.name for p in parameters(function) if p.annotation is inspect.Parameter.empty] == []
+    assert signature.return_annotation is not inspect.Signature.empty
+
+
+@every_function
+def test_the_docstring_describes_every_argument_once_and_in_order(function):
+    documented = [
+        name.strip().lstrip("*") for item in FunctionDoc(function)["Parameters"] for name in item.name.split(",")
+    ]
+    assert documented == [p.name for p in parameters(function)]
+
+
+@every_function
+def test_types_are_in_the_signature_only(function):
+    assert [item.name for item in FunctionDoc(function)["Parameters"] if item.type] == []
+
+
+@every_function
+def test_the_docstring_says_what_comes_back(function):
+    doc = FunctionDoc(function)
+    assert doc["Summary"]
+    assert doc["Returns"] or inspect.signature(function).return_annotation in {"None", None}
