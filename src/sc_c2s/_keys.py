@@ -1,0 +1,29 @@
+"""Every name the package writes into ``obs``, ``obsm``, ``layers`` or ``uns``."""
+
+from __future__ import annotations
+
+SENTENCE = "cell_sentence"
+"""``obs``: the cell sentence; ``uns``: how it was made."""
+RECONSTRUCTED = "c2s_reconstructed"
+"""``layers``: expression read back from sentences."""
+CELL_TYPE = "c2s_cell_type"
+"""``obs``: predicted labels; ``uns``: labels in order and parameters."""
+SPLIT = "c2s_split"
+"""``obs``: ``train``, ``validation`` or ``test``."""
+FINETUNE = "c2s_finetune"
+"""``uns``: training history and parameters."""
+
+
+def n_genes(key: str) -> str:
+    """``obs`` column with the number of expressed genes, before the cut."""
+    return f"{key}_n_genes"
+
+
+def confidence(key: str) -> str:
+    """``obs`` column with the probability of the predicted label."""
+    return f"{key}_confidence"
+
+
+def proba(key: str) -> str:
+    """``obsm`` array with the probability of every label."""
+    return f"{key}_proba"
