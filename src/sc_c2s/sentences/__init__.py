@@ -1,0 +1,1 @@
+"""Cell sentences as pure arrays and text; knows neither AnnData nor torch."""

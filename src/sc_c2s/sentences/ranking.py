@@ -1,0 +1,192 @@
+"""Genes of each cell by falling expression: CSR rows in, gene numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+_KEY_BYTES = 6  # what is sorted: four bytes of value, two of tie hash
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Gene numbers of many cells, each cell's by falling expression.
+
+    Attributes
+    ----------
+    indptr
+        The genes of cell ``i`` are ``indices[indptr[i]:indptr[i + 1]]``.
+    indices
+        Gene (column) numbers.
+    n_expressed
+        Genes above zero in each cell, before any cut.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    n_expressed: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+
+def hash_names(names: Sequence[str] | np.ndarray | pd.Index) -> np.ndarray:
+    """Hash names to 64 bits that stay the same between runs, versions and machines.
+
+    Parameters
+    ----------
+    names
+        Cell or gene names.
+
+    Returns
+    -------
+    One unsigned integer a name.
+    """
+    return pd.util.hash_array(np.asarray(names, dtype=object), categorize=False)
+
+
+def rank_genes(x: sparse.csr_matrix, *, n_genes: int | None, cell_hash: np.ndarray, gene_hash: np.ndarray) -> Ranked:
+    """Rank the genes of each cell by falling value; zeros are left out.
+
+    Genes of equal value are ordered by a hash of cell and gene, so that the order depends on neither the order of
+    the columns nor that of the rows, and no gene is at a disadvantage for its name.
+
+    Parameters
+    ----------
+    x
+        Cells × genes, no negative values.
+    n_genes
+        Genes kept of each cell; ``None`` keeps all.
+    cell_hash
+        Hash of each cell's name, see :func:`hash_names`.
+    gene_hash
+        Hash of each gene's name.
+
+    Returns
+    -------
+    The ranked genes.
+    """
+    limit = x.shape[1] if n_genes is None else n_genes
+    indptr = x.indptr.astype(np.int64, copy=False)
+    data = x.data.astype(np.float32, copy=False)
+    n_expressed = _count_expressed(indptr, data)
+    out = np.zeros(x.shape[0] + 1, dtype=np.int64)
+    np.cumsum(np.minimum(n_expressed, limit), out=out[1:])
+    indices = np.empty(out[-1], dtype=np.int32)
+    _rank_rows(indptr, x.indices, data.view(np.uint32), cell_hash, gene_hash, out, indices)
+    return Ranked(out, indices, n_expressed)
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_expressed(indptr: np.ndarray, data: np.ndarray) -> np.ndarray:
+    counts = np.zeros(len(indptr) - 1, dtype=np.int32)
+    for cell in range(len(counts)):
+        for i in range(indptr[cell], indptr[cell + 1]):
+            counts[cell] += data[i] > 0
+    return counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _mix(bits: np.uint64) -> np.uint64:
+    """Stir 64 bits (the finaliser of SplitMix64)."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+@numba.njit(cache=True, nogil=True)
+def _rank_rows(
+    indptr: np.ndarray,
+    columns: np.ndarray,
+    value_bits: np.ndarray,
+    cell_hash: np.ndarray,
+    gene_hash: np.ndarray,
+    out: np.ndarray,
+    indices: np.ndarray,
+) -> None:
+    widest = 0
+    for cell in range(len(indptr) - 1):
+        widest = max(widest, indptr[cell + 1] - indptr[cell])
+    keys, keys_to = np.empty(widest, dtype=np.uint64), np.empty(widest, dtype=np.uint64)
+    genes, genes_to = np.empty(widest, dtype=np.int32), np.empty(widest, dtype=np.int32)
+    counts = np.empty(256, dtype=np.int64)
+    for cell in range(len(indptr) - 1):
+        # One integer a gene: the value above (the bits of positive floats are in the order of the floats; the
+        # complement makes the highest come first), 16 bits of tie hash below. Sorting these is all the ranking.
+        n = 0
+        for i in range(indptr[cell], indptr[cell + 1]):
+            bits = np.uint64(value_bits[i])
+            if bits != 0 and bits != 0x80000000:
+                tie = _mix(cell_hash[cell] ^ gene_hash[columns[i]]) >> np.uint64(48)
+                keys[n] = ((np.uint64(0xFFFFFFFF) - bits) << np.uint64(16)) | tie
+                genes[n] = columns[i]
+                n += 1
+        kept = out[cell + 1] - out[cell]
+        if kept < n:
+            n = _keep_smallest(keys, genes, n, kept, counts)
+        keys, keys_to, genes, genes_to = _radix_sort(keys, keys_to, genes, genes_to, n, counts)
+        # Some pairs of genes share a key: their own hashes decide.
+        for i in range(1, n):
+            j = i
+            while j > 0 and keys[j - 1] == keys[j] and gene_hash[genes[j - 1]] > gene_hash[genes[j]]:
+                genes[j - 1], genes[j] = genes[j], genes[j - 1]
+                j -= 1
+        indices[out[cell] : out[cell + 1]] = genes[:kept]
+
+
+@numba.njit(cache=True, nogil=True)
+def _keep_smallest(keys: np.ndarray, genes: np.ndarray, n: int, kept: int, counts: np.ndarray) -> int:
+    """Move the ``kept`` smallest keys, and few more, to the front: byte by byte from the top."""
+    shift = np.uint64(8 * _KEY_BYTES)
+    prefix = np.uint64(0)
+    before, inside = 0, n
+    while shift > 0 and before + inside > kept + kept // 8:
+        above, shift = shift, shift - np.uint64(8)
+        counts[:] = 0
+        for i in range(n):
+            if keys[i] >> above == prefix:
+                counts[(keys[i] >> shift) & np.uint64(255)] += 1
+        byte = 0
+        while before + counts[byte] < kept:
+            before += counts[byte]
+            byte += 1
+        inside = counts[byte]
+        prefix = (prefix << np.uint64(8)) | np.uint64(byte)
+    m = 0
+    for i in range(n):
+        if keys[i] >> np.uint64(shift) <= prefix:
+            keys[m], genes[m] = keys[i], genes[i]
+            m += 1
+    return m
+
+
+@numba.njit(cache=True, nogil=True)
+def _radix_sort(
+    keys: np.ndarray, keys_to: np.ndarray, genes: np.ndarray, genes_to: np.ndarray, n: int, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sort by key, one byte a pass from the lowest; the sorted arrays come first in what is returned."""
+    differ = np.uint64(0)
+    for i in range(n):
+        differ |= keys[i] ^ keys[0]
+    for byte in range(_KEY_BYTES):
+        shift = np.uint64(8 * byte)
+        if (differ >> shift) & np.uint64(255) == 0:
+            continue  # this byte is the same in all keys, as the low bits of small counts are
+        counts[:] = 0
+        for i in range(n):
+            counts[(keys[i] >> shift) & np.uint64(255)] += 1
+        position = 0
+        for value in range(256):
+            position, counts[value] = position + counts[value], position
+        for i in range(n):
+            digit = (keys[i] >> shift) & np.uint64(255)
+            keys_to[counts[digit]] = keys[i]
+            genes_to[counts[digit]] = genes[i]
+            counts[digit] += 1
+        keys, keys_to, genes, genes_to = keys_to, keys, genes_to, genes
+    return keys, keys_to, genes, genes_to
