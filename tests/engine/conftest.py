@@ -1,0 +1,143 @@
+"""Tiny models with random weights, and tokenizers that cut words in different ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, set_seed
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+GENES = [f"GENE{i}" for i in range(40)]
+LABELS = ["CD4 T", "CD4 T naive", "CD4 T naive/memory", "B, memory", "CD14+/CD16+ Mono", "Dendritic"]
+SPECIAL = ["<pad>", "<s>", "</s>"]
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256},
+    "gpt_neox": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "gemma2": {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "sliding_window": 16,
+    },
+    "opt": {
+        "hidden_size": 32,
+        "word_embed_proj_dim": 32,
+        "ffn_dim": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 256,
+    },
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4},
+}
+
+
+def wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+
+
+@pytest.fixture(scope="session")
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a gene or a quoted label; any other word falls back to bytes."""
+    words = [*GENES, "<cell>", "</cell>", "cell%20type", ":", *[label.replace(" ", "%20") for label in LABELS]]
+    pieces = [*SPECIAL, *pre_tokenizers.ByteLevel.alphabet(), *[f"Ġ{word}" for word in words]]
+    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, merges=[], ignore_merges=True))
+    tokenizer.normalizer = normalizers.Prepend(" ")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(" ", "merged_with_next"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return wrap(tokenizer)
+
+
+def train_bpe() -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([" ".join(GENES), "The cell type of this cell is:"], trainer)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def piece_tokenizer() -> PreTrainedTokenizerFast:
+    """Sub-words: a label has many tokens and shares the first ones with others."""
+    return wrap(train_bpe())
+
+
+@pytest.fixture(scope="session")
+def closing_tokenizer() -> PreTrainedTokenizerFast:
+    """Puts ``<s>`` before and ``</s>`` behind every text, which would end a prompt before its answer."""
+    tokenizer = train_bpe()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    return wrap(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., PreTrainedModel]:
+    def make(kind: str, tokenizer: PreTrainedTokenizerFast, **config: Any) -> PreTrainedModel:
+        set_seed(0)
+        settings = ARCHITECTURES[kind] | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2} | config
+        model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](vocab_size=len(tokenizer), **settings))
+        with torch.no_grad():  # weights of a fresh model are so small that attention hardly matters
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter.mul_(8)
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prompts() -> list[str]:
+    """Cells of different length, so that batches need padding."""
+    rng = np.random.default_rng(0)
+    cells = [" ".join(rng.permutation(GENES)[: rng.integers(1, 20)]) for _ in range(40)]
+    return [f"<cell> {cell} </cell> cell%20type :" for cell in cells]
+
+
+@pytest.fixture(scope="session")
+def answers() -> list[str]:
+    """Labels as they are: many tokens each."""
+    return [f" {label}" for label in LABELS]
+
+
+def reference(model: PreTrainedModel, tokenizer: Any, prompt: str, answer: str, *, end: bool) -> float:
+    """Log-probability of one answer by one plain pass, with every logit in sight."""
+    before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    both = tokenizer(prompt + answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] * end
+    assert both[: len(before)] == before
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([both])).logits[0].double()
+    said = logits.log_softmax(-1)[torch.arange(len(both) - 1), torch.tensor(both[1:])]
+    return float(said[len(before) - 1 :].sum())
+
+
+@pytest.fixture(scope="session")
+def naive() -> Callable[..., np.ndarray]:
+    def score(
+        model: PreTrainedModel, tokenizer: Any, prompts: list[str], answers: list[str], *, end: bool
+    ) -> np.ndarray:
+        return np.array([[reference(model, tokenizer, p, a, end=end) for a in answers] for p in prompts])
+
+    return score

@@ -1,0 +1,237 @@
+"""Scores of the local engine against one plain pass for every prompt and answer."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sc_c2s.engine import Engine, LocalEngine
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*mamba.*", "ignore:.*fast path.*")
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox", "opt"])
+def test_tree_equals_plain_passes(kind, make_model, piece_tokenizer, prompts, answers, naive) -> None:
+    engine = LocalEngine(make_model(kind, piece_tokenizer), piece_tokenizer)
+    scores = engine.score(prompts, answers)
+    assert engine._agreed == {"tree": True}
+    expected = naive(engine.model, piece_tokenizer, prompts, answers, end=True)
+    assert np.ptp(expected, axis=0).min() > 0.1, "prompts have to matter for this test to say anything"
+    np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+    assert isinstance(engine, Engine)
+
+
+@pytest.mark.parametrize(("kind", "method"), [("bloom", "cache"), ("gemma2", "cache"), ("mamba", "pairs")])
+def test_models_that_do_not_take_the_tree(kind, method, make_model, piece_tokenizer, prompts, answers, naive) -> None:
+    engine = LocalEngine(make_model(kind, piece_tokenizer), piece_tokenizer)
+    scores = engine.score(prompts[:10], answers)
+    assert [name for name, agreed in engine._agreed.items() if agreed] == ([method] if method != "pairs" else [])
+    expected = naive(engine.model, piece_tokenizer, prompts[:10], answers, end=True)
+    np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_any_attention(attention, make_model, piece_tokenizer, prompts, answers, naive) -> None:
+    model = make_model("llama", piece_tokenizer, attn_implementation=attention)
+    engine = LocalEngine(model, piece_tokenizer)
+    scores = engine.score(prompts[:5], answers)
+    assert engine._agreed == {"tree": True}
+    expected = naive(model, piece_tokenizer, prompts[:5], answers, end=True)
+    np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("refusal", ["raises", "ignores"])
+def test_fallback_to_the_shared_cache(
+    refusal, make_model, piece_tokenizer, prompts, answers, naive, monkeypatch
+) -> None:
+    model = make_model("llama", piece_tokenizer)
+    expected = naive(model, piece_tokenizer, prompts, answers, end=True)
+    forward = type(model).forward
+
+    def stubborn(
+        self, input_ids=None, attention_mask=None, position_ids=None, logits_to_keep=0, use_cache=None, **kwargs: Any
+    ):
+        if attention_mask is not None and attention_mask.ndim == 4:
+            if refusal == "raises":
+                raise ValueError("only masks with two dimensions")
+            attention_mask = None
+        return forward(
+            self,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            logits_to_keep=logits_to_keep,
+            use_cache=use_cache,
+            **kwargs,
+        )
+
+    model.forward = MethodType(stubborn, model)
+    engine = LocalEngine(model, piece_tokenizer)
+    np.testing.assert_allclose(engine.score(prompts, answers), expected, atol=1e-5, rtol=0)
+    assert engine._agreed == {"tree": False, "cache": True}
+    np.testing.assert_allclose(engine.score(prompts, answers, batch_size=7), expected, atol=1e-5, rtol=0)
+
+
+def test_one_token_labels_are_one_plain_pass(make_model, word_tokenizer, prompts, naive, monkeypatch) -> None:
+    model = make_model("llama", word_tokenizer)
+    labels = [" CD4%20T", " CD4%20T%20naive", " Dendritic"]
+    expected = naive(model, word_tokenizer, prompts, labels, end=False)
+    shapes = []
+    forward = model.forward
+    monkeypatch.setattr(LocalEngine, "_read_pairs", None)
+    engine = LocalEngine(model, word_tokenizer)
+
+    def spy(*args: Any, **kwargs: Any):
+        out = forward(*args, **kwargs)
+        shapes.append((kwargs["input_ids"].shape[1], out.logits.shape[1]))
+        return out
+
+    model.forward = spy
+    np.testing.assert_allclose(engine.score(prompts, labels, batch_size=8), expected, atol=1e-5, rtol=0)
+    assert len(shapes) == 5
+    longest_first = sorted((len(word_tokenizer(p)["input_ids"]) for p in prompts), reverse=True)
+    assert shapes == [(length, 1) for length in longest_first[::8]]
+
+
+def test_labels_outside_the_vocabulary_are_spelt_out(make_model, word_tokenizer, prompts, naive) -> None:
+    model = make_model("llama", word_tokenizer)
+    labels = [" CD4%20T", " Neutrophil", " Neutrophil%20II"]
+    engine = LocalEngine(model, word_tokenizer)
+    expected = naive(model, word_tokenizer, prompts, labels, end=True)
+    np.testing.assert_allclose(engine.score(prompts, labels), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bloom"])
+def test_batch_and_order_do_not_matter(kind, make_model, piece_tokenizer, prompts, answers) -> None:
+    engine = LocalEngine(make_model(kind, piece_tokenizer), piece_tokenizer)
+    one, many = engine.score(prompts, answers, batch_size=1), engine.score(prompts, answers, batch_size=64)
+    np.testing.assert_allclose(one, many, atol=1e-5, rtol=0)
+    order = np.random.default_rng(1).permutation(len(prompts))
+    shuffled = engine.score([prompts[i] for i in order], answers, batch_size=16)
+    np.testing.assert_allclose(shuffled, one[order], atol=1e-5, rtol=0)
+
+
+def test_answers_are_scored_each_for_itself(make_model, piece_tokenizer, prompts, answers) -> None:
+    engine = LocalEngine(make_model("llama", piece_tokenizer), piece_tokenizer)
+    scores = engine.score(prompts, answers)
+    np.testing.assert_allclose(engine.score(prompts, answers[::-1]), scores[:, ::-1], atol=1e-5, rtol=0)
+    apart = [" B, memory", " Dendritic"]
+    few = engine.score(prompts, apart)
+    twice = engine.score(prompts, [*apart, *apart])
+    np.testing.assert_allclose(twice, np.hstack([few, few]), atol=1e-5, rtol=0)
+
+
+def test_special_tokens_around_a_text(make_model, closing_tokenizer, prompts, answers) -> None:
+    model = make_model("llama", closing_tokenizer)
+    scores = LocalEngine(model, closing_tokenizer).score(prompts[:3], answers)
+
+    def plain(prompt: str, answer: str) -> float:
+        n_before = len(closing_tokenizer(prompt)["input_ids"]) - 1
+        ids = torch.tensor([closing_tokenizer(prompt + answer)["input_ids"]])
+        assert ids[0, 0] == closing_tokenizer.bos_token_id
+        assert ids[0, -1] == closing_tokenizer.eos_token_id
+        with torch.no_grad():
+            logp = model(input_ids=ids).logits[0].double().log_softmax(-1)
+        return float(logp[range(n_before - 1, ids.shape[1] - 1), ids[0, n_before:]].sum())
+
+    expected = [[plain(prompt, answer) for answer in answers] for prompt in prompts[:3]]
+    np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+
+
+def test_answer_that_melts_into_the_prompt(make_model, piece_tokenizer) -> None:
+    """Without a space between them, prompt and answer share a token, and the tokens written together count."""
+    model = make_model("llama", piece_tokenizer)
+    prompts, answers = ["The cell typ", "GENE1 The cell typ", "the other ce"], ["e", "o"]
+    scores = LocalEngine(model, piece_tokenizer).score(prompts, answers)
+
+    def plain(prompt: str, answer: str) -> float:
+        before = piece_tokenizer(prompt)["input_ids"]
+        joint = [piece_tokenizer(prompt + a)["input_ids"] for a in answers]
+        n = next(i for i in range(99) if len({tuple(ids[: i + 1]) for ids in (before, *joint)}) > 1)
+        ids = torch.tensor([joint[answers.index(answer)]])
+        assert n < len(before) or prompt != prompts[0]
+        with torch.no_grad():
+            logp = model(input_ids=ids).logits[0].double().log_softmax(-1)
+        return float(logp[range(n - 1, ids.shape[1] - 1), ids[0, n:]].sum())
+
+    expected = [[plain(prompt, answer) for answer in answers] for prompt in prompts]
+    np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+
+
+def test_too_long_is_an_error(make_model, piece_tokenizer, answers) -> None:
+    engine = LocalEngine(make_model("gpt2", piece_tokenizer, n_positions=48), piece_tokenizer)
+    long, short = "GENE1 " * 60 + ":", "GENE1 :"
+    with pytest.raises(ValueError, match=r"^1 of 2 prompts do not fit .* context of 48 tokens .* smaller n_genes\.$"):
+        engine.score([short, long], answers)
+
+
+def test_the_last_place_of_the_context_is_used(make_model, word_tokenizer, naive) -> None:
+    model = make_model("gpt2", word_tokenizer, n_positions=12)
+    engine = LocalEngine(model, word_tokenizer)
+    label = [" Dendritic"]
+    fits = " ".join(["GENE1"] * 12)
+    np.testing.assert_allclose(
+        engine.score([fits[:-6]], label), naive(model, word_tokenizer, [fits[:-6]], label, end=False), atol=1e-5
+    )
+    assert np.isfinite(engine.score([fits], label)).all()
+    with pytest.raises(ValueError, match="context of 12 tokens"):
+        engine.score([fits + " GENE2"], label)
+
+
+def test_out_of_memory_halves_the_batch(make_model, piece_tokenizer, prompts, answers) -> None:
+    model = make_model("llama", piece_tokenizer)
+    expected = LocalEngine(model, piece_tokenizer).score(prompts, answers)
+    forward, sizes = model.forward, []
+
+    def small_memory(*args: Any, **kwargs: Any):
+        sizes.append(len(kwargs["input_ids"]))
+        if sizes[-1] > 9:
+            raise torch.OutOfMemoryError("no memory left")
+        return forward(*args, **kwargs)
+
+    engine = LocalEngine(model, piece_tokenizer, batch_size=32)
+    engine.score(prompts[:1], answers)
+    model.forward = small_memory
+    np.testing.assert_allclose(engine.score(prompts, answers), expected, atol=1e-5, rtol=0)
+    assert sizes == [32, 16, 8, 8, 8, 8, 8]
+
+
+def test_out_of_memory_with_one_prompt(make_model, piece_tokenizer, prompts) -> None:
+    model = make_model("llama", piece_tokenizer)
+
+    def no_memory(*args: Any, **kwargs: Any):
+        raise torch.OutOfMemoryError("no memory left")
+
+    engine = LocalEngine(model, piece_tokenizer)
+    model.forward = no_memory
+    with pytest.raises(torch.OutOfMemoryError) as error:
+        engine.score(prompts, [" a"])
+    assert "shorter prompts" in error.value.__notes__[0]
+
+
+def test_a_model_in_training_stays_in_training(make_model, piece_tokenizer, prompts, answers) -> None:
+    model = make_model("gpt2", piece_tokenizer)
+    expected = LocalEngine(model, piece_tokenizer).score(prompts, answers)
+    model.train()
+    np.testing.assert_allclose(LocalEngine(model, piece_tokenizer).score(prompts, answers), expected, atol=1e-5)
+    assert model.training
+
+
+def test_nothing_to_score(make_model, piece_tokenizer) -> None:
+    engine = LocalEngine(make_model("llama", piece_tokenizer), piece_tokenizer)
+    assert engine.score([], [" a", " b"]).shape == (0, 2)
+    with pytest.raises(ValueError, match="at least one answer"):
+        engine.score(["A"], [])
+    with pytest.raises(ValueError, match="write some text"):
+        engine.score([""], [" a"])
+
+
+def test_half_precision_stays_close(make_model, piece_tokenizer, prompts, answers) -> None:
+    engine = LocalEngine(make_model("llama", piece_tokenizer).to(torch.bfloat16), piece_tokenizer)
+    one, many = engine.score(prompts, answers, batch_size=1), engine.score(prompts, answers, batch_size=64)
+    n_tokens = np.array([len(piece_tokenizer(a)["input_ids"]) + 1 for a in answers])
+    assert (np.abs(one - many) / n_tokens).max() < 0.2
