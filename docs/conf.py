@@ -1,0 +1,66 @@
+"""Sphinx configuration."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version as installed
+
+project = "sc-c2s"
+author = "The sc-c2s authors"
+copyright = f"2026, {author}"
+release = version = installed("sc-c2s")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+
+# The pages build without a network. Links into other projects' pages are made where one is at hand.
+if os.environ.get("READTHEDOCS") == "True":
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "anndata": ("https://anndata.readthedocs.io/en/stable/", None),
+        "matplotlib": ("https://matplotlib.org/stable/", None),
+        "mudata": ("https://mudata.readthedocs.io/stable/", None),
+        "numpy": ("https://numpy.org/doc/stable/", None),
+        "pandas": ("https://pandas.pydata.org/docs/", None),
+        "python": ("https://docs.python.org/3/", None),
+        "scanpy": ("https://scanpy.readthedocs.io/en/stable/", None),
+        "scipy": ("https://docs.scipy.org/doc/scipy/", None),
+        "torch": ("https://docs.pytorch.org/docs/stable/", None),
+        "transformers": ("https://huggingface.co/docs/transformers/main/en/", None),
+    }
+
+# Every reference to a name of this package must lead somewhere; other projects' names may stay plain text.
+nitpicky = True
+nitpick_ignore_regex = [(r"py:.*", r"(?!sc_c2s(\.|$)).*")]
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_theme_options = {"show_navbar_depth": 2, "show_toc_level": 3}
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+add_module_names = False
+default_role = "literal"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# `cache` runs a notebook again when its code has changed, `force` always, `off` never.
+nb_execution_mode = os.environ.get("C2S_DOCS_NOTEBOOKS", "cache")
+nb_execution_timeout = 900
+nb_execution_raise_on_error = True
+nb_merge_streams = True
