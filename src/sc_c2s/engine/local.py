@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from scanpy import logging as logg
@@ -65,12 +65,12 @@ class LocalEngine:
         device: str | torch.device | None = None,
         batch_size: int | None = None,
     ) -> None:
-        self.model: Any = model
+        self.model = cast("Any", model)
         if device is not None:
             self.model.to(device)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
-        bare: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+        bare = self.model.get_base_model() if hasattr(model, "get_base_model") else self.model
         self._accepted = set(inspect.signature(bare.forward).parameters)
         self._agreed: dict[str, bool] = {}
         self._lead = self._special_lead()
