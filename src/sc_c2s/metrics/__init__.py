@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .annotation import (
+    HEADINGS,
     ChanceCalibration,
     annotation,
     annotation_by_label,
@@ -16,6 +17,7 @@ from .annotation import (
 from .baselines import annotation_baselines
 
 __all__ = [
+    "HEADINGS",
     "ChanceCalibration",
     "annotation",
     "annotation_baselines",

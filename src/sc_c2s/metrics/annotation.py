@@ -16,18 +16,19 @@ from numpy.typing import ArrayLike, NDArray
 NO_PREDICTION = "(none)"
 """Name that :func:`confusion` gives to missing predictions."""
 
-_COLUMN_ORDER = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "ece",
-    "ece_chance",
-    "ece_chance_p95",
-    "brier",
-    "log_loss",
-    "n",
-    "n_missing",
-)
+HEADINGS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "balanced_accuracy": "balanced accuracy",
+    "ece": "calibration error",
+    "ece_chance": "by chance",
+    "ece_chance_p95": "by chance, 95 %",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "n": "cells",
+    "n_missing": "without prediction",
+}
+"""Scores of :func:`annotation` in their order, and what to call them in front of readers."""
 
 
 class ChanceCalibration(NamedTuple):
@@ -101,7 +102,7 @@ def annotation(
     }
     if table is not None:
         result |= _probability_scores(truth, table, n_bins=n_bins, rng=rng)
-    return {name: result[name] for name in _COLUMN_ORDER if name in result}
+    return {name: result[name] for name in HEADINGS if name in result}
 
 
 def annotation_table(
@@ -129,14 +130,15 @@ def annotation_table(
 
     Returns
     -------
-    A row a method, a column a score of :func:`annotation`.
+    A row a method, a column a score of :func:`annotation`. ``table.rename(columns=metrics.HEADINGS)`` gives the
+    columns their names in words.
     """
     rows = {
         name: annotation(y_true, y_pred, proba=proba, labels=labels, n_bins=n_bins, rng=rng)
         for name, (y_pred, proba) in predictions.items()
     }
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.reindex(columns=[name for name in _COLUMN_ORDER if name in table]).rename_axis("method")
+    return table.reindex(columns=[name for name in HEADINGS if name in table]).rename_axis("method")
 
 
 def annotation_by_label(y_true: ArrayLike, y_pred: ArrayLike) -> pd.DataFrame:

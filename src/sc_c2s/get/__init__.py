@@ -1,0 +1,7 @@
+"""Results as tidy tables."""
+
+from __future__ import annotations
+
+from ._annotation import annotation
+
+__all__ = ["annotation"]

@@ -1,0 +1,10 @@
+"""Plots."""
+
+from __future__ import annotations
+
+from ._calibration import calibration
+from ._confusion import confusion
+from ._sentence import sentence
+from ._training import training
+
+__all__ = ["calibration", "confusion", "sentence", "training"]
