@@ -55,6 +55,8 @@ class LocalEngine:
     batch_size
         Prompts in a batch; by default as many as fit a number of tokens. A batch that does not fit into
         the memory of the GPU is halved.
+    quiet
+        Show no progress bar.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class LocalEngine:
         *,
         device: str | torch.device | None = None,
         batch_size: int | None = None,
+        quiet: bool = False,
     ) -> None:
         self.model = cast("Any", model)
         if device is not None:
             self.model.to(device)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
+        self.quiet = quiet
         bare = self.model.get_base_model() if hasattr(model, "get_base_model") else self.model
         self._accepted = set(inspect.signature(bare.forward).parameters)
         self._agreed: dict[str, bool] = {}
@@ -107,7 +111,7 @@ class LocalEngine:
         was_training = self.model.training
         self.model.eval()
         try:
-            with progress(desc="scoring", total=len(prompts), unit="prompt") as bar:
+            with progress(desc="scoring", total=len(prompts), unit="prompt", disable=self.quiet or None) as bar:
                 for tree, members in groups.items():
                     self._score_group(tree, members, tokens, scores, batch_size or self.batch_size, bar.update)
         except torch.OutOfMemoryError as error:

@@ -30,6 +30,8 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     source: str
     """Directory or hub id, as asked for."""
+    path: Path
+    """Where its files are on this machine."""
     revision: str | None
     """Commit on the hub; ``None`` for a directory."""
     dtype: str
@@ -76,6 +78,7 @@ def load(
         model=model.to(on).eval(),
         tokenizer=tokenizer,
         source=str(path_or_hub_id),
+        path=directory,
         revision=commit,
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(on),
