@@ -81,7 +81,7 @@ def test_layout(written):
     check_layout(plot(written, 1, n_genes=120, markers=["GENE5"]))
 
 
-@pytest.mark.parametrize("n_genes", [30, 300])
+@pytest.mark.parametrize("n_genes", [30, 200])
 def test_layout_on_given_axes(written, n_genes):
     import matplotlib.pyplot as plt
 

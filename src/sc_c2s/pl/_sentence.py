@@ -120,11 +120,12 @@ def _placed(
     ax: Axes | None, words: Sequence[str], bold: Sequence[bool], fontsize: float
 ) -> tuple[Axes, float, list[tuple[float, float]]]:
     """Find a place for every word, on axes whose units are points."""
+    widths = _widths(words, bold)
     if ax is None:
         import matplotlib.pyplot as plt
 
         width = 7.5 * 72
-        places, height = _flow(_widths(words, bold, fontsize), width, fontsize)
+        places, height = _flow(widths, width, fontsize)
         margin, head = 0.12, 0.4
         size = width / 72 + 2 * margin, height / 72 + margin + head
         fig = plt.figure(figsize=size)
@@ -133,24 +134,24 @@ def _placed(
         box = ax.get_window_extent()
         inches = box.transformed(ax.figure.dpi_scale_trans.inverted())
         width, room = inches.width * 72, inches.height * 72
-        places, height = _flow(_widths(words, bold, fontsize), width, fontsize)
+        places, height = _flow(widths, width, fontsize)
         while height > room and fontsize > 3:
             fontsize *= 0.95
-            places, height = _flow(_widths(words, bold, fontsize), width, fontsize)
+            places, height = _flow(widths, width, fontsize)
         height = max(height, room)
     ax.set(xlim=(0, width), ylim=(height, 0))
     ax.set_axis_off()
     return ax, fontsize, places
 
 
-def _widths(words: Sequence[str], bold: Sequence[bool], fontsize: float) -> list[float]:
-    """Widths of the printed words in points."""
+def _widths(words: Sequence[str], bold: Sequence[bool]) -> list[float]:
+    """Measure the printed words, in font sizes."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
     fonts = {strong: FontProperties(weight="bold" if strong else "normal") for strong in (False, True)}
     return [
-        TextPath((0, 0), word, size=fontsize, prop=fonts[strong]).get_extents().width
+        TextPath((0, 0), word, size=1, prop=fonts[strong]).get_extents().width
         for word, strong in zip(words, bold, strict=True)
     ]
 
@@ -166,8 +167,8 @@ def _flow(widths: Sequence[float], width: float, fontsize: float) -> tuple[list[
     places = []
     x, y = left, line / 2
     for word in widths:
-        if x > left and x + word + left > width:
+        if x > left and x + word * fontsize + left > width:
             x, y = left, y + line
         places.append((x, y))
-        x += word + gap + left
+        x += word * fontsize + gap + left
     return places, y + line / 2
