@@ -1,0 +1,166 @@
+"""The model directory: an ordinary transformers directory plus one file with everything its answers depend on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+FORMAT_VERSION = 1
+CARD = "c2s.json"
+HISTORY = "history.csv"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a fine-tuned model has to know about itself to be used on other cells.
+
+    Attributes
+    ----------
+    task
+        Tasks it was trained for.
+    groupby
+        Column of `obs` its labels came from.
+    labels
+        Closed set of labels, in order.
+    genes
+        Gene vocabulary: only these genes are written into its sentences.
+    recipe
+        How its sentences are made: ``n_genes``, ``ties``, ``organism``, ``normalisation``.
+    family
+        Prompt family.
+    temperature
+        Divides the log-probabilities of the labels, chosen on validation cells.
+    n_views
+        Number of tie orders whose probabilities are averaged.
+    rank_fit
+        The rank → expression fit of the training cells.
+    base
+        What training started from: ``"nano"``, or the source and revision of a pretrained model.
+    metrics
+        Scores on the validation cells and, where there are some, on the test cells.
+    data
+        Number of cells in each set, how they were split, and a fingerprint of what was read.
+    seed
+        Seed of the split, the augmentation and the training.
+    versions
+        Versions of the packages that made it.
+    """
+
+    task: list[str]
+    groupby: str
+    labels: list[str]
+    genes: list[str]
+    recipe: dict[str, Any]
+    family: str
+    temperature: float = 1.0
+    n_views: int = 1
+    rank_fit: dict[str, Any] = field(default_factory=dict)
+    base: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+
+def is_model_directory(path: str | Path) -> bool:
+    """Whether a directory was written by ``tl.finetune``."""
+    return (Path(path) / CARD).is_file()
+
+
+def write(path: str | Path, card: ModelCard, *, history: pd.DataFrame | None = None) -> None:
+    """Write the card, a page for readers and the training history beside the weights."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    if history is not None:
+        history.to_csv(path / HISTORY, index=False)
+    (path / "README.md").write_text(_page(card), encoding="utf-8")
+    # The card comes last and in one move: a directory that has it is whole.
+    unfinished = path / f"{CARD}.part"
+    unfinished.write_text(json.dumps(asdict(card), indent=1, default=_plain), encoding="utf-8")
+    unfinished.replace(path / CARD)
+
+
+def read(path: str | Path) -> ModelCard:
+    """Read the card of a model directory.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the directory was not written by ``tl.finetune``.
+    ValueError
+        If a newer version of this package wrote it.
+    """
+    file = Path(path) / CARD
+    if not file.is_file():
+        raise FileNotFoundError(f"{str(path)!r} holds no {CARD}: give a directory that tl.finetune wrote.")
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    if stored.get("format_version", 0) > FORMAT_VERSION:
+        raise ValueError(
+            f"{str(path)!r} has format version {stored['format_version']}, this sc_c2s reads up to {FORMAT_VERSION}: "
+            "update sc-c2s."
+        )
+    known = {f.name for f in fields(ModelCard)}
+    return ModelCard(**{name: value for name, value in stored.items() if name in known})
+
+
+def read_history(path: str | Path) -> pd.DataFrame:
+    """Read the training history of a model directory."""
+    return pd.read_csv(Path(path) / HISTORY)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} does not go into {CARD}.")
+
+
+def _page(card: ModelCard) -> str:
+    """Write the model card a person reads."""
+    scores = "\n".join(
+        f"| {split} | " + " | ".join(f"{values[name]:.3f}" if name in values else "" for name in _SCORES) + " |"
+        for split, values in card.metrics.items()
+    )
+    facts = {
+        "Task": f"{', '.join(card.task)} `{card.groupby}`",
+        "Started from": ", ".join(f"{name} {value}" for name, value in card.base.items() if value is not None),
+        "Labels": ", ".join(card.labels),
+        "Genes in its vocabulary": f"{len(card.genes):,}",
+        "Sentence": ", ".join(f"{name} = {value}" for name, value in card.recipe.items()),
+        "Temperature": f"{card.temperature:.3f}",
+        "Cells": ", ".join(f"{name} {value}" for name, value in card.data.items()),
+        "Seed": str(card.seed),
+        "Versions": ", ".join(f"{name} {value}" for name, value in card.versions.items()),
+    }
+    return "\n".join(
+        [
+            "---",
+            "library_name: transformers",
+            "tags: [single-cell, cell2sentence, sc_c2s]",
+            "---",
+            "",
+            f"# Cell sentences → {card.groupby}",
+            "",
+            "Fine-tuned with `sc_c2s.tl.finetune`; use it with `sc_c2s.tl.annotate(adata, model=<this directory>)`.",
+            "",
+            *(f"- **{name}**: {value}" for name, value in facts.items()),
+            "",
+            "| cells | " + " | ".join(_SCORES) + " |",
+            "|---" * (len(_SCORES) + 1) + "|",
+            scores,
+            "",
+            "It answers with one of its own labels for any cell it is shown, cell types it never saw included: look at",
+            "the confidences (`unknown_below=`) before believing labels on other tissues, organisms or assays.",
+            "",
+        ]
+    )
+
+
+_SCORES = ("accuracy", "macro_f1", "balanced_accuracy", "ece")
