@@ -74,7 +74,7 @@ def calibration(
     error = metrics.expected_calibration_error(confidence, correct, n_bins=n_bins)
     chance = metrics.chance_calibration_error(confidence, n_bins=n_bins)
 
-    given, ax = ax, open_axes(ax, (5, 4.6))
+    given, ax = ax, open_axes(ax, (5, 5))
     filled = bins[bins["n"] > 0]
     ax.bar(
         bins["low"],
@@ -113,6 +113,6 @@ def calibration(
         f"calibration error {error:.3f}\nby chance alone {chance.mean:.3f}, in 95 % of draws below {chance.p95:.3f}",
         fontsize="medium",
     )
-    ax.legend(loc="upper left", frameon=False, fontsize=8)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False, fontsize=9)
     despine(ax)
     return hand_over(ax, given=given, show=show, return_fig=return_fig)
