@@ -191,6 +191,7 @@ def open_cells(
     gene_symbols: str | None = None,
     mask_var: str | np.ndarray | None = None,
     copy: bool = False,
+    readable: bool = True,
     writable: bool = True,
 ) -> Cells:
     """Open AnnData or MuData.
@@ -211,6 +212,8 @@ def open_cells(
         Column of ``var``, or one boolean a gene: which genes to use.
     copy
         Work on a copy.
+    readable
+        Look for the matrix. Functions that only read and write results do not need one.
     writable
         Refuse at once an object that cannot take results.
 
@@ -218,7 +221,7 @@ def open_cells(
     -------
     The cells.
     """
-    adata, mod = _modality(data, mod)
+    adata, mod = find_modality(data, mod)
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise ValueError(f"There is nothing in the object: it has {adata.n_obs} cells and {adata.n_vars} genes.")
     if adata.isbacked and copy:
@@ -227,7 +230,8 @@ def open_cells(
         raise ValueError("A view of a backed object cannot take results: pass the whole object, or data.to_memory().")
     if mod is not None and writable and not (adata.obs_names.is_unique and data.obs_names.is_unique):
         raise ValueError("Cell names of a MuData must be unique: call data.obs_names_make_unique() first.")
-    matrix, rows, columns, var = _find(adata, layer, use_raw)
+    var = _genes_of(adata, layer, use_raw)
+    matrix, rows, columns = _find(adata, layer, use_raw) if readable else (None, None, None)
     mask = _mask(var, mask_var)
     genes = _names(var, gene_symbols, mask)
     params = {
@@ -239,11 +243,24 @@ def open_cells(
     }
     if copy:
         data = data.copy()
-        adata, _ = _modality(data, mod)
+        adata, _ = find_modality(data, mod)
     return Cells(adata, genes, params, mask, data, copy, matrix, rows, columns)
 
 
-def _modality(data: AnnData | MuData, mod: str | None) -> tuple[AnnData, str | None]:
+def find_modality(data: AnnData | MuData, mod: str | None) -> tuple[AnnData, str | None]:
+    """Find the AnnData to work on.
+
+    Parameters
+    ----------
+    data
+        The cells.
+    mod
+        Modality of a MuData.
+
+    Returns
+    -------
+    The AnnData, and the modality it is of.
+    """
     if isinstance(data, AnnData):
         if mod is not None:
             raise ValueError(f"mod={mod!r} names a modality of a MuData, and this is an AnnData: leave it out.")
@@ -258,30 +275,35 @@ def _modality(data: AnnData | MuData, mod: str | None) -> tuple[AnnData, str | N
     return data.mod[mod], mod
 
 
-def _find(
-    adata: AnnData, layer: str | None, use_raw: bool
-) -> tuple[Any, np.ndarray | None, np.ndarray | None, pd.DataFrame]:
-    """Find the matrix to read, which of its rows and columns to take (``None``: all), and the table of its genes."""
+_modality = find_modality
+
+
+def _genes_of(adata: AnnData, layer: str | None, use_raw: bool) -> pd.DataFrame:
+    """Table of the genes to read."""
     if use_raw and layer is not None:
         raise ValueError("use_raw=True and layer= exclude each other: pass one of them.")
     if use_raw and adata.raw is None:
         raise ValueError("use_raw=True needs adata.raw, which is not set: leave it out, or use layer=.")
+    return adata.raw.var if use_raw else adata.var
+
+
+def _find(adata: AnnData, layer: str | None, use_raw: bool) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
+    """Find the matrix to read, and which of its rows and columns to take (``None``: all)."""
     if layer is not None:
         if layer not in adata.layers:
             raise KeyError(f"There is no layer {layer!r}; there are: {', '.join(adata.layers) or 'none'}.")
-        return adata.layers[layer], None, None, adata.var
-    var = adata.raw.var if use_raw else adata.var
+        return adata.layers[layer], None, None
     if adata.isbacked and adata.is_view:
         # The view itself would read all its cells at once, and cannot be cut any further.
         parent = adata._adata_ref
         rows = np.arange(parent.n_obs)[adata._oidx]
         if use_raw:
-            return parent.raw.X, rows, None, var
-        return parent.X, rows, np.arange(parent.n_vars)[adata._vidx], var
+            return parent.raw.X, rows, None
+        return parent.X, rows, np.arange(parent.n_vars)[adata._vidx]
     matrix = adata.raw.X if use_raw else adata.X
     if matrix is None:
         raise ValueError("The object has no X: name a layer with layer=, or pass use_raw=True.")
-    return matrix, None, None, var
+    return matrix, None, None
 
 
 def _mask(var: pd.DataFrame, mask_var: str | np.ndarray | None) -> np.ndarray | None:
@@ -290,8 +312,9 @@ def _mask(var: pd.DataFrame, mask_var: str | np.ndarray | None) -> np.ndarray | 
     if isinstance(mask_var, str):
         if mask_var not in var:
             raise KeyError(f"var has no column {mask_var!r} for mask_var=; its columns are: {_columns(var)}.")
-        mask_var = var[mask_var]
-    mask = np.asarray(mask_var)
+        mask = var[mask_var].to_numpy()
+    else:
+        mask = np.asarray(mask_var)
     if mask.dtype != bool or mask.shape != (len(var),):
         raise ValueError(f"mask_var must be one boolean for each of the {len(var)} genes.")
     if not mask.any():

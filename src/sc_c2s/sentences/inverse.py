@@ -146,6 +146,43 @@ def fit_rank_expression(values: sparse.csr_matrix, held_out: np.ndarray) -> Rank
     return RankFit(**(asdict(fit) | scores))
 
 
+def is_counts(x: sparse.csr_matrix) -> bool:
+    """Tell counts from values that are normalised already: counts are whole numbers.
+
+    Parameters
+    ----------
+    x
+        Cells × genes.
+
+    Returns
+    -------
+    Whether all values are whole.
+    """
+    return bool(np.all(x.data == np.rint(x.data)))
+
+
+def log_expression(x: sparse.csr_matrix, totals: np.ndarray | None = None) -> sparse.csr_matrix:
+    """Put expression on the scale of the package: log1p of counts per 10,000.
+
+    Parameters
+    ----------
+    x
+        Cells × genes: counts, or values on a logarithmic scale already, which are left alone.
+    totals
+        Counts of each whole cell, where ``x`` holds only some of the genes.
+
+    Returns
+    -------
+    Cells × genes.
+    """
+    if not is_counts(x):
+        return x
+    totals = np.asarray(x.sum(axis=1)).ravel() if totals is None else totals
+    per_count = np.divide(1e4, totals, out=np.zeros(len(totals)), where=totals > 0)
+    data = np.log1p(x.data * np.repeat(per_count, np.diff(x.indptr))).astype(np.float32)
+    return sparse.csr_matrix((data, x.indices, x.indptr), shape=x.shape)
+
+
 def ranked_values(values: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """List the non-zeros of each cell by falling value.
 

@@ -30,6 +30,8 @@ class Parsed:
         The genes of sentence ``i`` are ``indices[indptr[i]:indptr[i + 1]]``.
     indices
         Gene numbers in the order of the sentence.
+    ranks
+        Rank of each gene in its sentence, from 0. Unknown words have a rank, repeats do not.
     n_unknown
         Words of each sentence that are no known gene.
     n_repeated
@@ -38,6 +40,7 @@ class Parsed:
 
     indptr: np.ndarray
     indices: np.ndarray
+    ranks: np.ndarray
     n_unknown: np.ndarray
     n_repeated: np.ndarray
 
@@ -127,12 +130,11 @@ def read_sentences(sentences: Any, genes: Sequence[str] | np.ndarray) -> Parsed:
     parts = [_read(text[start : start + _BLOCK], known) for start in range(0, len(text), _BLOCK)]
     if not parts:
         none = np.zeros(0, dtype=np.int32)
-        return Parsed(np.zeros(1, dtype=np.int64), none, none, none)
+        return Parsed(np.zeros(1, dtype=np.int64), none, none, none, none)
     lengths = np.concatenate([np.diff(part.indptr) for part in parts])
-    return Parsed(
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("indices", "n_unknown", "n_repeated")),
-    )
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    names = ("indices", "ranks", "n_unknown", "n_repeated")
+    return Parsed(indptr, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def as_text(values: Any) -> pa.LargeStringArray:
@@ -182,15 +184,17 @@ def _read(text: pa.LargeStringArray, known: pa.LargeStringArray) -> Parsed:
         cells = cells[inner]
         found = pc.index_in(words, value_set=known)
     genes = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-    keep, repeated = _first_mentions(cells, genes, len(known))
+    ranks = _ranks(cells, genes, len(known))
+    keep = (genes >= 0) & (ranks >= 0)
     n = len(text)
     indptr = np.zeros(n + 1, dtype=np.int64)
     np.cumsum(np.bincount(cells[keep], minlength=n), out=indptr[1:])
     return Parsed(
         indptr,
         genes[keep],
+        ranks[keep],
         np.bincount(cells[genes < 0], minlength=n).astype(np.int32),
-        np.bincount(cells[repeated], minlength=n).astype(np.int32),
+        np.bincount(cells[ranks < 0], minlength=n).astype(np.int32),
     )
 
 
@@ -204,18 +208,19 @@ def _split(text: pa.LargeStringArray) -> tuple[np.ndarray, pa.LargeStringArray]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _first_mentions(cells: np.ndarray, genes: np.ndarray, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which words are a gene named for the first time in their cell, and which repeat one."""
+def _ranks(cells: np.ndarray, genes: np.ndarray, n_genes: int) -> np.ndarray:
+    """Rank of every word in its text, -1 for a gene that was there before."""
     seen_in = np.full(n_genes, -1, dtype=np.int64)
-    first = np.zeros(len(genes), dtype=np.bool_)
-    repeated = np.zeros(len(genes), dtype=np.bool_)
+    ranks = np.empty(len(genes), dtype=np.int32)
+    rank = 0
     for i in range(len(genes)):
-        gene = genes[i]
-        if gene < 0:
+        if i == 0 or cells[i] != cells[i - 1]:
+            rank = 0
+        if genes[i] >= 0 and seen_in[genes[i]] == cells[i]:
+            ranks[i] = -1
             continue
-        if seen_in[gene] == cells[i]:
-            repeated[i] = True
-        else:
-            first[i] = True
-            seen_in[gene] = cells[i]
-    return first, repeated
+        if genes[i] >= 0:
+            seen_in[genes[i]] = cells[i]
+        ranks[i] = rank
+        rank += 1
+    return ranks
