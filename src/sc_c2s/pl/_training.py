@@ -10,6 +10,7 @@ import pandas as pd
 
 from sc_c2s import _keys
 from sc_c2s.get._results import open_results
+from sc_c2s.models import directory
 
 from ._axes import BLUE, GREEN, GREY, RED, hand_over, open_axes
 
@@ -99,12 +100,11 @@ def _history(
     """Read the history, and the step whose weights were kept."""
     kept = None
     if isinstance(data, str | os.PathLike):
-        file = Path(data) / "history.csv"
-        if not file.is_file():
+        if not (Path(data) / directory.HISTORY).is_file():
             raise FileNotFoundError(
-                f"There is no history.csv in {os.fspath(data)!r}; give a directory written by tl.finetune."
+                f"There is no {directory.HISTORY} in {os.fspath(data)!r}; give a directory written by tl.finetune."
             )
-        history = pd.read_csv(file)
+        history = directory.read_history(Path(data))
     else:
         uns = open_results(data, mod).adata.uns
         if key not in uns or "history" not in uns[key]:
