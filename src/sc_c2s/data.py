@@ -80,7 +80,9 @@ class Cells:
         """
         for rows, block in _blocks(self._matrix, self._rows, self._columns, self.n_obs, size):
             x = _canonical(block)
-            self._check(x)
+            if self._lowest(x) == 0:
+                x = x.copy()
+                x.eliminate_zeros()
             yield rows, x if all_genes or self.mask is None else x[:, self.mask]
 
     def matrix(self) -> sparse.csr_matrix:
@@ -162,9 +164,10 @@ class Cells:
         kind = object if isinstance(values, np.ndarray) and values.dtype == object else None
         return pd.Series(values, index=self.obs_names, dtype=kind)
 
-    def _check(self, x: sparse.csr_matrix) -> None:
+    def _lowest(self, x: sparse.csr_matrix) -> float:
+        """Find the lowest stored value; refuse those that have no place in an order of expression."""
         if x.nnz == 0:
-            return
+            return np.inf
         low, high = x.data.min(), x.data.max()
         if not np.isfinite(low) or not np.isfinite(high):
             raise ValueError(f"{self._source} holds NaN or infinite values: fill or drop them first.")
@@ -174,6 +177,7 @@ class Cells:
                 f"{self._source} holds negative values, as scaled data do, and these have no order of expression: "
                 f"take counts or log-normalised values with use_raw=True or layer=…{layers}."
             )
+        return low
 
     @property
     def _source(self) -> str:
@@ -401,7 +405,4 @@ def _canonical(block: Any) -> sparse.csr_matrix:
     if not x.has_canonical_format:
         x = x.copy()
         x.sum_duplicates()
-    if np.count_nonzero(x.data) != x.nnz:
-        x = x.copy()
-        x.eliminate_zeros()
     return x

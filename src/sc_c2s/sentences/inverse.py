@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numba
@@ -11,7 +11,7 @@ import numpy as np
 from scipy import linalg, optimize, sparse
 
 _STEPS = 33  # nodes of the table along the rank
-_SIZES = 8  # nodes along the number of expressed genes
+_SIZES = 6  # nodes along the number of expressed genes
 _SMOOTH = 1e-3  # weight of a smooth table against the data, where data are few
 
 
@@ -68,7 +68,7 @@ class RankFit:
         Expression, never rising with the rank within a cell.
         """
         rank, n_expressed = np.broadcast_arrays(np.asarray(rank), np.asarray(n_expressed))
-        i, u = _between(_step(rank, n_expressed), self.steps)
+        i, u = _between(np.log1p(rank) / np.log1p(np.maximum(n_expressed, 1)), self.steps)
         j, v = _between(np.log(np.maximum(n_expressed, 1)), np.log(self.sizes))
         low = self.table[i, j] * (1 - v) + self.table[i, j + 1] * v
         high = self.table[i + 1, j] * (1 - v) + self.table[i + 1, j + 1] * v
@@ -134,16 +134,22 @@ def fit_rank_expression(values: sparse.csr_matrix, held_out: np.ndarray) -> Rank
     -------
     The fit.
     """
-    n_seen = int(np.count_nonzero(~held_out))
-    rank, n_expressed, y = ranked_values(values[~held_out])
+    seen, unseen = values[~held_out], values[held_out]
     steps = 1 - (1 - np.linspace(0, 1, _STEPS)) ** 1.5  # denser at the end, where most genes are
-    sizes = _sizes(np.diff(values[~held_out].indptr))
-    table = _fit_table(rank, n_expressed, y, steps, sizes)
-    line = _fit_line(rank, y)
-    fit = RankFit(table, steps, sizes, line, np.nan, np.nan, n_seen, len(held_out) - n_seen)
-    rank, n_expressed, y = ranked_values(values[held_out])
-    scores = {"r2": _r2(y, fit.predict(rank, n_expressed)), "r2_line": _r2(y, fit.predict_line(rank))}
-    return RankFit(**(asdict(fit) | scores))
+    sizes = _sizes(np.diff(seen.indptr))
+    y = _sort_rows(seen.indptr, seen.data)
+    rank, n_expressed, y_unseen = ranked_values(unseen)
+    fit = RankFit(
+        table=_fit_table(seen.indptr, y, steps, sizes),
+        steps=steps,
+        sizes=sizes,
+        line=_fit_line(seen.indptr, y),
+        r2=np.nan,
+        r2_line=np.nan,
+        n_cells=seen.shape[0],
+        n_cells_held_out=unseen.shape[0],
+    )
+    return replace(fit, r2=_r2(y_unseen, fit.predict(rank, n_expressed)), r2_line=_r2(y_unseen, fit.predict_line(rank)))
 
 
 def is_counts(x: sparse.csr_matrix) -> bool:
@@ -197,11 +203,7 @@ def ranked_values(values: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray, np
     """
     n = np.diff(values.indptr)
     rank = np.arange(values.nnz) - np.repeat(values.indptr[:-1], n)
-    return rank, np.repeat(n, n), _sort_rows(values.indptr.astype(np.int64), values.data.astype(np.float32))
-
-
-def _step(rank: np.ndarray, n_expressed: np.ndarray) -> np.ndarray:
-    return np.log1p(rank) / np.log1p(np.maximum(n_expressed, 1))
+    return rank, np.repeat(n, n), _sort_rows(values.indptr, values.data)
 
 
 def _between(x: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -216,19 +218,17 @@ def _sizes(n_expressed: np.ndarray) -> np.ndarray:
     return sizes if len(sizes) > 1 else np.array([sizes[0], 2 * sizes[0]])
 
 
-def _fit_line(rank: np.ndarray, y: np.ndarray) -> np.ndarray:
-    x = np.column_stack([np.ones(len(rank)), np.log10(1 + rank)])
-    return linalg.lstsq(x, y)[0] if len(y) else np.zeros(2)
+def _fit_line(indptr: np.ndarray, y: np.ndarray) -> np.ndarray:
+    n, x, xx, total, xy = _line_sums(indptr, y)
+    spread = n * xx - x * x
+    slope = (n * xy - x * total) / spread if spread > 0 else 0.0
+    return np.array([(total - slope * x) / n if n else 0.0, slope])
 
 
-def _fit_table(
-    rank: np.ndarray, n_expressed: np.ndarray, y: np.ndarray, steps: np.ndarray, sizes: np.ndarray
-) -> np.ndarray:
+def _fit_table(indptr: np.ndarray, y: np.ndarray, steps: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Least squares over all tables that fall with the rank, with a light pull towards smooth ones."""
     shape = len(steps), len(sizes)
-    i, u = _between(_step(rank, n_expressed), steps)
-    j, v = _between(np.log(n_expressed), np.log(sizes))
-    gram, moment = _normal_equations(i, u, j, v, y.astype(np.float64), shape[0], shape[1])
+    gram, moment = _normal_equations(indptr, y, steps, np.log(sizes))
     bend = sparse.kron(_difference(_difference(sparse.identity(shape[0]))), sparse.identity(shape[1]))
     slope = sparse.kron(sparse.identity(shape[0]), _difference(sparse.identity(shape[1])))
     weight = _SMOOTH * max(len(y), 1) / len(moment)
@@ -261,21 +261,48 @@ def _sort_rows(indptr: np.ndarray, data: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
+def _line_sums(indptr: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float, float]:
+    n = x = xx = total = xy = 0.0
+    for cell in range(len(indptr) - 1):
+        for i in range(indptr[cell], indptr[cell + 1]):
+            at = np.log10(1 + i - indptr[cell])
+            n += 1
+            x += at
+            xx += at * at
+            total += y[i]
+            xy += at * y[i]
+    return n, x, xx, total, xy
+
+
+@numba.njit(cache=True, nogil=True)
 def _normal_equations(
-    i: np.ndarray, u: np.ndarray, j: np.ndarray, v: np.ndarray, y: np.ndarray, n_steps: int, n_sizes: int
+    indptr: np.ndarray, y: np.ndarray, steps: np.ndarray, log_sizes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum up what least squares needs, for weights of the four nodes around each point."""
-    gram = np.zeros((n_steps * n_sizes, n_steps * n_sizes))
-    moment = np.zeros(n_steps * n_sizes)
+    """Sum up what least squares needs; every point weighs on the four nodes around it."""
+    width = len(log_sizes)
+    gram = np.zeros((len(steps) * width, len(steps) * width))
+    moment = np.zeros(len(steps) * width)
     node = np.empty(4, dtype=np.int64)
     weight = np.empty(4)
-    for k in range(len(y)):
-        for corner in range(4):
-            down, right = corner // 2, corner % 2
-            node[corner] = (i[k] + down) * n_sizes + j[k] + right
-            weight[corner] = (u[k] if down else 1 - u[k]) * (v[k] if right else 1 - v[k])
-        for a in range(4):
-            moment[node[a]] += weight[a] * y[k]
-            for b in range(4):
-                gram[node[a], node[b]] += weight[a] * weight[b]
+    log1p = np.log1p(np.arange(np.max(indptr[1:] - indptr[:-1]) + 1))
+    for cell in range(len(indptr) - 1):
+        n_expressed = indptr[cell + 1] - indptr[cell]
+        j = 0
+        while j < width - 2 and np.log(n_expressed) >= log_sizes[j + 1]:
+            j += 1
+        v = min(max((np.log(n_expressed) - log_sizes[j]) / (log_sizes[j + 1] - log_sizes[j]), 0.0), 1.0)
+        i = 0
+        for rank in range(n_expressed):
+            at = log1p[rank] / log1p[n_expressed]
+            while i < len(steps) - 2 and at >= steps[i + 1]:
+                i += 1
+            u = (at - steps[i]) / (steps[i + 1] - steps[i])
+            for corner in range(4):
+                down, right = corner // 2, corner % 2
+                node[corner] = (i + down) * width + j + right
+                weight[corner] = (u if down else 1 - u) * (v if right else 1 - v)
+            for a in range(4):
+                moment[node[a]] += weight[a] * y[indptr[cell] + rank]
+                for b in range(4):
+                    gram[node[a], node[b]] += weight[a] * weight[b]
     return gram, moment

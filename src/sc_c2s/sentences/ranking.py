@@ -109,48 +109,69 @@ def _rank_rows(
     out: np.ndarray,
     indices: np.ndarray,
 ) -> None:
-    widest = 0
-    for cell in range(len(indptr) - 1):
-        widest = max(widest, indptr[cell + 1] - indptr[cell])
+    # No `if` in the inner loops: which genes are kept cannot be foreseen, and a wrong guess costs a processor more
+    # than writing one gene too much, which the next one overwrites.
+    widest = np.max(indptr[1:] - indptr[:-1]) + 1 if len(indptr) > 1 else 1
     keys, keys_to = np.empty(widest, dtype=np.uint64), np.empty(widest, dtype=np.uint64)
     genes, genes_to = np.empty(widest, dtype=np.int32), np.empty(widest, dtype=np.int32)
     counts = np.empty(256, dtype=np.int64)
     for cell in range(len(indptr) - 1):
-        # One integer a gene: the value above (the bits of positive floats are in the order of the floats; the
-        # complement makes the highest come first), 16 bits of tie hash below. Sorting these is all the ranking.
-        n = 0
-        for i in range(indptr[cell], indptr[cell + 1]):
-            bits = np.uint64(value_bits[i])
-            if bits != 0 and bits != 0x80000000:
-                tie = _mix(cell_hash[cell] ^ gene_hash[columns[i]]) >> np.uint64(48)
-                keys[n] = ((np.uint64(0xFFFFFFFF) - bits) << np.uint64(16)) | tie
-                genes[n] = columns[i]
-                n += 1
-        kept = out[cell + 1] - out[cell]
-        if kept < n:
-            n = _keep_smallest(keys, genes, n, kept, counts)
-        keys, keys_to, genes, genes_to = _radix_sort(keys, keys_to, genes, genes_to, n, counts)
-        # Some pairs of genes share a key: their own hashes decide.
-        for i in range(1, n):
-            j = i
-            while j > 0 and keys[j - 1] == keys[j] and gene_hash[genes[j - 1]] > gene_hash[genes[j]]:
-                genes[j - 1], genes[j] = genes[j], genes[j - 1]
-                j -= 1
-        indices[out[cell] : out[cell + 1]] = genes[:kept]
+        bits = value_bits[indptr[cell] : indptr[cell + 1]]
+        column = columns[indptr[cell] : indptr[cell + 1]]
+        lowest = np.uint32(0xFFFFFFFF)
+        for i in range(len(bits)):
+            lowest = min(lowest, bits[i] - np.uint32(1))  # a zero turns into the highest number
+        lowest += np.uint32(1)
+        # The genes of the lowest value, mostly a count of one, are the most by far and often not needed: they wait.
+        done, end = out[cell], out[cell + 1]
+        for waiting in range(2):
+            if done == end:
+                break
+            n = 0
+            for i in range(len(bits)):
+                # One integer a gene: the value above (the bits of positive floats are in the order of the floats; the
+                # complement makes the highest come first), 16 bits of tie hash below.
+                keys[n] = np.uint64(~bits[i]) << np.uint64(16)
+                genes[n] = column[i]
+                n += (bits[i] == lowest) if waiting else (bits[i] > lowest) & (bits[i] < np.uint32(0x80000000))
+            for i in range(n):
+                keys[i] |= _mix(cell_hash[cell] ^ gene_hash[genes[i]]) >> np.uint64(48)
+            if n > end - done:
+                n = _keep_smallest(keys, genes, n, end - done, counts)
+            keys, keys_to, genes, genes_to = _radix_sort(keys, keys_to, genes, genes_to, n, counts)
+            # Some pairs of genes share a key: their own hashes decide.
+            for i in range(1, n):
+                j = i
+                while j > 0 and keys[j - 1] == keys[j] and gene_hash[genes[j - 1]] > gene_hash[genes[j]]:
+                    genes[j - 1], genes[j] = genes[j], genes[j - 1]
+                    j -= 1
+            n = min(n, end - done)
+            indices[done : done + n] = genes[:n]
+            done += n
+
+
+@numba.njit(cache=True, nogil=True)
+def _differing_bits(keys: np.ndarray, n: int) -> np.uint64:
+    bits = np.uint64(0)
+    for i in range(n):
+        bits |= keys[i] ^ keys[0]
+    return bits
 
 
 @numba.njit(cache=True, nogil=True)
 def _keep_smallest(keys: np.ndarray, genes: np.ndarray, n: int, kept: int, counts: np.ndarray) -> int:
     """Move the ``kept`` smallest keys, and few more, to the front: byte by byte from the top."""
     shift = np.uint64(8 * _KEY_BYTES)
-    prefix = np.uint64(0)
+    differ = _differing_bits(keys, n)
+    while shift > 0 and differ >> (shift - np.uint64(8)) == 0:
+        shift -= np.uint64(8)
+    prefix = keys[0] >> shift
     before, inside = 0, n
     while shift > 0 and before + inside > kept + kept // 8:
         above, shift = shift, shift - np.uint64(8)
         counts[:] = 0
         for i in range(n):
-            if keys[i] >> above == prefix:
-                counts[(keys[i] >> shift) & np.uint64(255)] += 1
+            counts[(keys[i] >> shift) & np.uint64(255)] += keys[i] >> above == prefix
         byte = 0
         while before + counts[byte] < kept:
             before += counts[byte]
@@ -159,9 +180,8 @@ def _keep_smallest(keys: np.ndarray, genes: np.ndarray, n: int, kept: int, count
         prefix = (prefix << np.uint64(8)) | np.uint64(byte)
     m = 0
     for i in range(n):
-        if keys[i] >> np.uint64(shift) <= prefix:
-            keys[m], genes[m] = keys[i], genes[i]
-            m += 1
+        keys[m], genes[m] = keys[i], genes[i]
+        m += keys[i] >> shift <= prefix
     return m
 
 
@@ -170,9 +190,7 @@ def _radix_sort(
     keys: np.ndarray, keys_to: np.ndarray, genes: np.ndarray, genes_to: np.ndarray, n: int, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Sort by key, one byte a pass from the lowest; the sorted arrays come first in what is returned."""
-    differ = np.uint64(0)
-    for i in range(n):
-        differ |= keys[i] ^ keys[0]
+    differ = _differing_bits(keys, n)
     for byte in range(_KEY_BYTES):
         shift = np.uint64(8 * byte)
         if (differ >> shift) & np.uint64(255) == 0:

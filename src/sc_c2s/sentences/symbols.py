@@ -56,11 +56,11 @@ def guess_organism(names: Sequence[str] | np.ndarray) -> str | None:
     -------
     ``"human"`` (``CD3E``), ``"mouse"`` (``Cd3e``), or ``None`` if it is not clear.
     """
-    letters = [name for name in names if len(name) > 2 and name[0].isalpha() and any(c.isalpha() for c in name[1:])]
+    letters = [name for name in names if name[1:].upper() != name[1:].lower()]
     if not letters:
         return None
-    human = sum(not any(c.islower() for c in name) for name in letters) / len(letters)
-    mouse = sum(name[0].isupper() and not any(c.isupper() for c in name[1:]) for name in letters) / len(letters)
+    human = sum(name == name.upper() for name in letters) / len(letters)
+    mouse = sum(name == name[:1].upper() + name[1:].lower() for name in letters) / len(letters)
     if human > 0.6:
         return "human"
     return "mouse" if mouse > 0.6 else None

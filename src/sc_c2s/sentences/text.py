@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from .ranking import Ranked
 
+_UNSAFE = r"[\s%]"
 _BLOCK = 4096  # cells joined at once: keeps the words of a block in the cache and Arrow's 32-bit offsets in range
 
 
@@ -65,7 +66,7 @@ def quote(name: str) -> str:
     >>> quote("B220 (CD45R)")
     'B220%20(CD45R)'
     """
-    return re.sub(r"[\s%]", lambda match: percent_encode(match[0]), name)
+    return re.sub(_UNSAFE, lambda match: percent_encode(match[0]), name)
 
 
 def unquote(word: str) -> str:
@@ -97,7 +98,7 @@ def write_sentences(ranked: Ranked, genes: Sequence[str] | np.ndarray) -> pa.Lar
     -------
     One sentence a cell; a cell without counts has the empty sentence.
     """
-    words = pa.array(_words(genes), pa.large_string())
+    words = _words(genes)
     blocks = []
     for start in range(0, len(ranked), _BLOCK):
         indptr = ranked.indptr[start : start + _BLOCK + 1]
@@ -125,7 +126,7 @@ def read_sentences(sentences: Any, genes: Sequence[str] | np.ndarray) -> Parsed:
     -------
     The genes in the order of the sentences, with the counts of unknown and repeated words.
     """
-    known = pa.array(_words(genes), pa.large_string())
+    known = _words(genes)
     text = as_text(sentences)
     parts = [_read(text[start : start + _BLOCK], known) for start in range(0, len(text), _BLOCK)]
     if not parts:
@@ -170,8 +171,10 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
-def _words(genes: Sequence[str] | np.ndarray) -> list[str]:
-    return [quote(gene) for gene in genes]
+def _words(genes: Sequence[str] | np.ndarray) -> pa.LargeStringArray:
+    if re.search(_UNSAFE, "".join(genes)):  # mostly there is nothing to quote, and many genes to look at
+        genes = [quote(gene) for gene in genes]
+    return pa.array(genes, pa.large_string())
 
 
 def _read(text: pa.LargeStringArray, known: pa.LargeStringArray) -> Parsed:
