@@ -84,6 +84,18 @@ def piece_tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
+def metaspace_tokenizer() -> PreTrainedTokenizerFast:
+    """Marks the start of a text like a space, as SentencePiece does: an answer alone is cut otherwise."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<s>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=SPECIAL, show_progress=False)
+    texts = [f"<cell> {gene} {label} </cell> cell%20type :" for gene in GENES for label in LABELS]
+    tokenizer.train_from_iterator(texts, trainer)
+    return wrap(tokenizer)
+
+
+@pytest.fixture(scope="session")
 def closing_tokenizer() -> PreTrainedTokenizerFast:
     """Puts ``<s>`` before and ``</s>`` behind every text, which would end a prompt before its answer."""
     tokenizer = train_bpe()

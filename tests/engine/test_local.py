@@ -142,6 +142,14 @@ def test_special_tokens_around_a_text(make_model, closing_tokenizer, prompts, an
     np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
 
 
+def test_sentencepiece_like_tokens(make_model, metaspace_tokenizer, prompts, answers, naive) -> None:
+    assert metaspace_tokenizer("B")["input_ids"] == metaspace_tokenizer(" B")["input_ids"]
+    model = make_model("llama", metaspace_tokenizer)
+    scores = LocalEngine(model, metaspace_tokenizer).score(prompts[:8], answers)
+    expected = naive(model, metaspace_tokenizer, prompts[:8], answers, end=True)
+    np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+
+
 def test_answer_that_melts_into_the_prompt(make_model, piece_tokenizer) -> None:
     """Without a space between them, prompt and answer share a token, and the tokens written together count."""
     model = make_model("llama", piece_tokenizer)
@@ -219,6 +227,14 @@ def test_a_model_in_training_stays_in_training(make_model, piece_tokenizer, prom
     model.train()
     np.testing.assert_allclose(LocalEngine(model, piece_tokenizer).score(prompts, answers), expected, atol=1e-5)
     assert model.training
+
+
+def test_one_bar_or_none(make_model, piece_tokenizer, prompts, answers, capsys) -> None:
+    model = make_model("llama", piece_tokenizer)
+    LocalEngine(model, piece_tokenizer, quiet=True).score(prompts, answers)
+    assert capsys.readouterr().err == ""
+    LocalEngine(model, piece_tokenizer, batch_size=4).score(prompts, answers)
+    assert "40/40" in capsys.readouterr().err
 
 
 def test_nothing_to_score(make_model, piece_tokenizer) -> None:

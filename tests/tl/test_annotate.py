@@ -16,7 +16,9 @@ import scanpy as sc
 from anndata import AnnData
 
 from sc_c2s.engine import LocalEngine, probabilities
+from sc_c2s.get import annotation
 from sc_c2s.models import directory, load, nano
+from sc_c2s.pp import to_sentences
 from sc_c2s.prompts import NANO, annotate_answer, annotate_prompt
 from sc_c2s.sentences.recipe import Recipe
 from sc_c2s.sentences.text import quote
@@ -267,15 +269,8 @@ def test_all_cells_empty(adata) -> None:
     assert adata.uns["c2s_cell_type"]["n_failed"] == adata.n_obs
 
 
-def write_sentences(adata: AnnData, recipe: Recipe, **params: Any) -> None:
-    """Stand in for ``pp.to_sentences``."""
-    adata.obs["cell_sentence"] = sentences(adata, recipe)
-    where = {"layer": None, "use_raw": False, "gene_symbols": None, "mask_var": None}
-    adata.uns["cell_sentence"] = {"params": where | {"n_genes": recipe.n_genes, "ties": recipe.ties} | params}
-
-
 def test_sentences_in_obs_are_used(adata, model_directory) -> None:
-    write_sentences(adata, Recipe(n_genes=10))
+    to_sentences(adata, n_genes=10)
     annotate(adata, model=model_directory, device="cpu", key_added="as_written")
     assert adata.uns["as_written"]["params"]["sentences"] == "cell_sentence"
     del adata.obs["cell_sentence"]
@@ -283,9 +278,35 @@ def test_sentences_in_obs_are_used(adata, model_directory) -> None:
     np.testing.assert_allclose(adata.obsm["as_written_proba"], adata.obsm["made_proba"], atol=1e-5)
 
 
+@pytest.mark.parametrize("n_genes", [10, None])
+@pytest.mark.parametrize("mod", [None, "rna"])
+def test_sentences_from_a_file_are_used(adata, mdata, make_directory, tmp_path, mod, n_genes) -> None:
+    path = make_directory(recipe=Recipe(n_genes=n_genes).to_dict())
+    if mod is None:
+        to_sentences(adata, n_genes=n_genes)
+        adata.write_h5ad(tmp_path / "cells.h5ad")
+        data = inside = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    else:
+        to_sentences(mdata, n_genes=n_genes, mod=mod)
+        mdata.write_h5mu(tmp_path / "cells.h5mu")
+        data = mudata.read_h5mu(tmp_path / "cells.h5mu")
+        inside = data[mod]
+    annotate(data, model=path, device="cpu", mod=mod)
+    assert inside.uns["c2s_cell_type"]["params"]["sentences"] == "cell_sentence"
+
+
+def test_a_tidy_table_comes_out(any_data, model_directory) -> None:
+    annotate(any_data.data, model=model_directory, device="cpu", **any_data.where)
+    table = annotation(any_data.data, **any_data.where)
+    adata = any_data.adata
+    assert list(table.index) == list(adata.obs_names)
+    assert list(table["label"]) == list(adata.obs["c2s_cell_type"])
+    np.testing.assert_allclose(table["confidence"], adata.obsm["c2s_cell_type_proba"].max(axis=1))
+
+
 def test_sentences_as_a_categorical(adata, model_directory) -> None:
     """As anndata reads repeated strings back from a file."""
-    write_sentences(adata, Recipe(n_genes=10))
+    to_sentences(adata, n_genes=10)
     adata.obs["cell_sentence"] = adata.obs["cell_sentence"].astype("category")
     annotate(adata, model=model_directory, device="cpu")
     assert adata.uns["c2s_cell_type"]["params"]["sentences"] == "cell_sentence"
@@ -294,16 +315,16 @@ def test_sentences_as_a_categorical(adata, model_directory) -> None:
 @pytest.mark.parametrize(
     ("changes", "stored", "said"),
     [
-        ({}, Recipe(n_genes=5), "n_genes=10"),
-        ({}, Recipe(n_genes=10, ties="random"), "ties='hash'"),
-        ({"n_views": 2}, Recipe(n_genes=10), "2 orders of the ties"),
-        ({"genes": GENES[:30]}, Recipe(n_genes=10), "none but its own genes"),
+        ({}, {"n_genes": 5}, "n_genes=10"),
+        ({}, {"n_genes": 10, "ties": "random"}, "ties='hash'"),
+        ({"n_views": 2}, {"n_genes": 10}, "2 orders of the ties"),
+        ({"genes": GENES[:30]}, {"n_genes": 10}, "none but its own genes"),
     ],
 )
 def test_sentences_of_another_recipe_are_made_anew(adata, make_directory, log, changes, stored, said) -> None:
     path = make_directory(**changes)
     annotate(adata, model=path, device="cpu", key_added="fresh")
-    write_sentences(adata, stored)
+    to_sentences(adata, **stored)
     before = list(adata.obs["cell_sentence"])
     annotate(adata, model=path, device="cpu")
     assert "making sentences anew" in log.getvalue()
@@ -315,7 +336,7 @@ def test_sentences_of_another_recipe_are_made_anew(adata, make_directory, log, c
 def test_anew_from_where_the_sentences_came_from(adata, model_directory) -> None:
     annotate(adata, model=model_directory, device="cpu", key_added="counts")
     adata.layers["counts"] = adata.X.copy()
-    write_sentences(adata, Recipe(n_genes=3), layer="counts")
+    to_sentences(adata, n_genes=3, layer="counts")
     sc.pp.scale(adata)
     annotate(adata, model=model_directory, device="cpu")
     np.testing.assert_allclose(adata.obsm["c2s_cell_type_proba"], adata.obsm["counts_proba"], atol=1e-6)
@@ -323,7 +344,9 @@ def test_anew_from_where_the_sentences_came_from(adata, model_directory) -> None
 
 
 def test_a_source_that_is_gone_is_not_asked_for(adata, model_directory) -> None:
-    write_sentences(adata, Recipe(n_genes=3), layer="counts")
+    adata.layers["counts"] = adata.X
+    to_sentences(adata, n_genes=3, layer="counts")
+    del adata.layers["counts"]
     annotate(adata, model=model_directory, device="cpu")
     assert adata.uns["c2s_cell_type"]["params"]["layer"] is None
 
