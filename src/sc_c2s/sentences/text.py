@@ -158,7 +158,7 @@ def as_text(values: Any) -> pa.LargeStringArray:
         array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
         if pa.types.is_null(array.type):  # nothing in it, or nothing but missing values
             array = pa.array([""] * len(array), pa.large_string())
-        if not (pa.types.is_dictionary(array.type) or _is_text(array.type)):
+        if not _is_text(array.type.value_type if pa.types.is_dictionary(array.type) else array.type):
             raise TypeError
         array = array.cast(pa.large_string())
     except (TypeError, pa.ArrowException):
@@ -180,10 +180,9 @@ def _words(genes: Sequence[str] | np.ndarray) -> pa.LargeStringArray:
 def _read(text: pa.LargeStringArray, known: pa.LargeStringArray) -> Parsed:
     cells, words = _split(text)
     found = pc.index_in(words, value_set=known)
-    compound = pc.and_(found.is_null(), pc.match_substring_regex(words, "[,;]"))
-    if pc.any(compound).as_py():
-        loose = pc.replace_substring_regex(words, "[,;]", " ")
-        inner, words = _split(pc.if_else(compound, loose, words))
+    unknown = found.is_null()
+    if pc.any(pc.match_substring_regex(words.filter(unknown), "[,;]")).as_py():
+        inner, words = _split(pc.if_else(unknown, pc.replace_substring_regex(words, "[,;]", " "), words))
         cells = cells[inner]
         found = pc.index_in(words, value_set=known)
     genes = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
