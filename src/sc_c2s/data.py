@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CHUNK_SIZE = 4096
 """Cells read at once."""
 
+_CSC_BYTES = 2**28  # of rows taken from a file by columns in one go
+_CSC_CELLS = 2**25  # matrix cells read from it at once
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -269,7 +272,7 @@ def find_modality(data: AnnData | MuData, mod: str | None) -> tuple[AnnData, str
         if mod is not None:
             raise ValueError(f"mod={mod!r} names a modality of a MuData, and this is an AnnData: leave it out.")
         return data, None
-    if not hasattr(data, "mod"):
+    if not isinstance(getattr(data, "mod", None), Mapping):
         raise TypeError(f"data must be an AnnData or a MuData, not {type(data).__name__}.")
     names = ", ".join(repr(name) for name in data.mod)
     if mod is None:
@@ -358,7 +361,7 @@ def _blocks(
     if by_column and not on_disk:
         matrix = matrix.tocsr()
     # A file by columns is read as a whole for every block: make these large, then cut them.
-    n_read = _rows_of(matrix, 2**28) if by_column and on_disk else size
+    n_read = max(1, _rows_of(matrix, _CSC_BYTES) // size) * size if by_column and on_disk else size
     for first in range(0, n_obs, n_read):
         taken = slice(first, min(first + n_read, n_obs))
         block = _read(matrix, taken if rows is None else rows[taken], by_column=by_column and on_disk)
@@ -382,7 +385,7 @@ def _read(matrix: Any, rows: slice | np.ndarray, *, by_column: bool) -> Any:
 def _read_rows(matrix: Any, rows: slice | np.ndarray, by_column: bool) -> Any:
     if by_column:
         n_cells, n_genes = matrix.shape
-        width = max(1, 2**25 // n_cells)
+        width = max(1, _CSC_CELLS // n_cells)
         parts = [matrix[:, start : start + width].tocsr()[rows] for start in range(0, n_genes, width)]
         return sparse.hstack(parts, format="csr")
     block = matrix[rows]
@@ -393,7 +396,7 @@ def _rows_of(matrix: Any, n_bytes: int) -> int:
     """How many rows of a sparse file take this much memory."""
     n_cells = matrix.shape[0]
     stored = matrix.group["data"].shape[0]
-    return max(1, int(n_cells * n_bytes / (8 * stored + 1)))
+    return int(n_cells * n_bytes / (8 * stored + 1))
 
 
 def _canonical(block: Any) -> sparse.csr_matrix:
