@@ -105,7 +105,7 @@ def to_sentences(
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> c2s.pp.to_sentences(adata, use_raw=True, n_genes=5)
     >>> adata.obs["cell_sentence"].iloc[0]
-    'CD74 RPL32 ATP6V0C CKLF HNRNPA2B1'
+    'FTL CD74 JUNB HLA-DPA1 AIF1'
     """
     start = sc.logging.info("writing cell sentences")
     cells = open_cells(
