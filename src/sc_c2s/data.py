@@ -16,7 +16,7 @@ from .sentences.symbols import check_names, looks_like_ensembl
 if TYPE_CHECKING:
     from mudata import MuData
 
-CHUNK_SIZE = 4096
+CHUNK_SIZE = 2048
 """Cells read at once."""
 
 _CSC_BYTES = 2**28  # of rows taken from a file by columns in one go

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -137,19 +138,20 @@ def fit_rank_expression(values: sparse.csr_matrix, held_out: np.ndarray) -> Rank
     seen, unseen = values[~held_out], values[held_out]
     steps = 1 - (1 - np.linspace(0, 1, _STEPS)) ** 1.5  # denser at the end, where most genes are
     sizes = _sizes(np.diff(seen.indptr))
-    y = _sort_rows(seen.indptr, seen.data)
-    rank, n_expressed, y_unseen = ranked_values(unseen)
+    rank, _, y = ranked_values(seen)
+    rank_unseen, n_expressed, y_unseen = ranked_values(unseen)
     fit = RankFit(
         table=_fit_table(seen.indptr, y, steps, sizes),
         steps=steps,
         sizes=sizes,
-        line=_fit_line(seen.indptr, y),
+        line=_fit_line(rank, y),
         r2=np.nan,
         r2_line=np.nan,
         n_cells=seen.shape[0],
         n_cells_held_out=unseen.shape[0],
     )
-    return replace(fit, r2=_r2(y_unseen, fit.predict(rank, n_expressed)), r2_line=_r2(y_unseen, fit.predict_line(rank)))
+    r2 = _r2(y_unseen, fit.predict(rank_unseen, n_expressed))
+    return replace(fit, r2=r2, r2_line=_r2(y_unseen, fit.predict_line(rank_unseen)))
 
 
 def is_counts(x: sparse.csr_matrix) -> bool:
@@ -203,7 +205,14 @@ def ranked_values(values: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray, np
     """
     n = np.diff(values.indptr)
     rank = np.arange(values.nnz) - np.repeat(values.indptr[:-1], n)
-    return rank, np.repeat(n, n), _sort_rows(values.indptr, values.data)
+    return rank, np.repeat(n, n), _sort_rows(values)
+
+
+def _sort_rows(values: sparse.csr_matrix) -> np.ndarray:
+    out = -values.data
+    for start, stop in pairwise(values.indptr):
+        out[start:stop].sort()
+    return -out
 
 
 def _between(x: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -218,11 +227,14 @@ def _sizes(n_expressed: np.ndarray) -> np.ndarray:
     return sizes if len(sizes) > 1 else np.array([sizes[0], 2 * sizes[0]])
 
 
-def _fit_line(indptr: np.ndarray, y: np.ndarray) -> np.ndarray:
-    n, x, xx, total, xy = _line_sums(indptr, y)
-    spread = n * xx - x * x
-    slope = (n * xy - x * total) / spread if spread > 0 else 0.0
-    return np.array([(total - slope * x) / n if n else 0.0, slope])
+def _fit_line(rank: np.ndarray, y: np.ndarray) -> np.ndarray:
+    if not len(y):
+        return np.zeros(2)
+    x = np.log10(1 + rank)
+    dx = x - x.mean()
+    spread = dx @ dx
+    slope = (dx @ y) / spread if spread > 0 else 0.0
+    return np.array([y.mean() - slope * x.mean(), slope])
 
 
 def _fit_table(indptr: np.ndarray, y: np.ndarray, steps: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -249,29 +261,6 @@ def _difference(rows: sparse.spmatrix) -> sparse.csr_matrix:
 def _r2(y: np.ndarray, predicted: np.ndarray) -> float:
     total = np.square(y - y.mean(dtype=np.float64), dtype=np.float64).sum() if len(y) else 0.0
     return 1 - float(np.square(y - predicted, dtype=np.float64).sum() / total) if total > 0 else np.nan
-
-
-@numba.njit(cache=True, nogil=True)
-def _sort_rows(indptr: np.ndarray, data: np.ndarray) -> np.ndarray:
-    out = np.empty_like(data)
-    for cell in range(len(indptr) - 1):
-        start, stop = indptr[cell], indptr[cell + 1]
-        out[start:stop] = np.sort(data[start:stop])[::-1]
-    return out
-
-
-@numba.njit(cache=True, nogil=True)
-def _line_sums(indptr: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float, float]:
-    n = x = xx = total = xy = 0.0
-    for cell in range(len(indptr) - 1):
-        for i in range(indptr[cell], indptr[cell + 1]):
-            at = np.log10(1 + i - indptr[cell])
-            n += 1
-            x += at
-            xx += at * at
-            total += y[i]
-            xy += at * y[i]
-    return n, x, xx, total, xy
 
 
 @numba.njit(cache=True, nogil=True)

@@ -82,13 +82,12 @@ def rank_genes(x: sparse.csr_matrix, *, n_genes: int | None, cell_hash: np.ndarr
     return Ranked(out, indices, n_expressed)
 
 
-@numba.njit(cache=True, nogil=True)
 def _count_expressed(indptr: np.ndarray, data: np.ndarray) -> np.ndarray:
-    counts = np.zeros(len(indptr) - 1, dtype=np.int32)
-    for cell in range(len(counts)):
-        for i in range(indptr[cell], indptr[cell + 1]):
-            counts[cell] += data[i] > 0
-    return counts
+    expressed = data > 0
+    if expressed.all():
+        return np.diff(indptr).astype(np.int32)
+    before = np.concatenate([[0], np.cumsum(expressed)])
+    return np.diff(before[indptr]).astype(np.int32)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -23,7 +23,9 @@ def looks_like_ensembl(names: Sequence[str] | np.ndarray) -> bool:
     -------
     Whether more than half are.
     """
-    return len(names) > 0 and sum(bool(_ENSEMBL.match(name)) for name in names) > len(names) / 2
+    return (
+        len(names) > 0 and sum(name.startswith("ENS") and bool(_ENSEMBL.match(name)) for name in names) > len(names) / 2
+    )
 
 
 def check_names(names: Sequence[str] | np.ndarray, fix: str) -> None:
