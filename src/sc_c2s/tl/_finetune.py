@@ -1,0 +1,311 @@
+"""``tl.finetune``: teach a model the labels of the user's own cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scanpy import logging as logg
+
+from sc_c2s import _keys
+from sc_c2s._random import resolve_rng
+from sc_c2s.data import open_cells
+from sc_c2s.sentences.symbols import guess_organism
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+TASKS = ("annotate",)
+NANO_TOP_GENES = 1000
+"""Gene vocabulary of a nano; a pretrained model reads every gene."""
+NANO_ROWS, NANO_EPOCHS = 40_000, (8, 40)
+"""Rows a nano is shown, and the fewest and most times that each cell is among them."""
+NANO_RATE, PRETRAINED_RATE = 1e-3, 2e-4
+PRETRAINED_EPOCHS = 3
+PRETRAINED_GENES = 200
+"""Sentence of a pretrained model, which spends three or four tokens on a gene."""
+N_EVALUATIONS = 20
+
+
+def finetune(
+    data: AnnData | MuData,
+    *,
+    groupby: str,
+    output_dir: str | Path,
+    task: str = "annotate",
+    model: str | Path = "nano",
+    layer: str | None = None,
+    use_raw: bool = False,
+    gene_symbols: str | None = None,
+    mask_var: str | np.ndarray | None = None,
+    organism: str | None = None,
+    mod: str | None = None,
+    n_genes: int | None = None,
+    n_top_genes: int | None = None,
+    split_key: str | None = None,
+    validation_size: float = 0.1,
+    test_size: float = 0.2,
+    n_epochs: int | None = None,
+    batch_size: int = 32,
+    learning_rate: float | None = None,
+    patience: int = 5,
+    lora_rank: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    resume: bool = True,
+    rng: int | np.random.Generator | None = 0,
+    random_state: int | np.random.Generator | None = None,
+    key_added: str = _keys.FINETUNE,
+    copy: bool = False,
+) -> AnnData | MuData | None:
+    """Fine-tune a language model on labelled cells.
+
+    The labelled cells are put into three sets: the model learns from the training cells; when to stop and how sure to
+    be is decided on the validation cells; the test cells only report. Training cells are shown as variants of
+    themselves (fewer counts, some genes left out, two cells of one label merged), each time another one.
+
+    A ``"nano"`` is a decoder of under a million parameters with one token per gene, which is built from the genes at
+    hand and trained from scratch, on a laptop, in minutes. Any other causal language model is trained through a LoRA
+    adapter [Hu2022]_.
+
+    Parameters
+    ----------
+    data
+        Annotated data matrix, counts or log-normalised expression.
+    groupby
+        Column of `obs` with the labels. Cells without one are left out.
+    output_dir
+        Where the model directory is written. If an earlier call with the same arguments was stopped there, training
+        goes on from its last checkpoint.
+    task
+        What to learn: ``"annotate"``, to name the label of a cell.
+    model
+        ``"nano"``; or what to start from: a model directory that this function wrote, the directory of any causal
+        language model, or its id on the Hugging Face hub.
+    layer
+        Take the expression from this layer.
+    use_raw
+        Take the expression from ``.raw``.
+    gene_symbols
+        Column of `var` with the gene names, where `var_names` are something else.
+    mask_var
+        Column of `var`, or a mask, with the genes that may be used.
+    organism
+        Whose cells they are; guessed from the gene names if not given.
+    mod
+        Modality of a MuData.
+    n_genes
+        Longest sentence. By default a nano gets whole cells and other models 200 genes.
+    n_top_genes
+        Number of genes that are written into sentences: those that tell the labels of the training cells apart best.
+        By default 1000 for a nano and all for other models; 0 for all.
+    split_key
+        Column of `obs` that either says ``"train"``, ``"validation"`` and ``"test"``, or holds a group that must not be
+        torn apart, such as the donor.
+    validation_size
+        Share of the labelled cells (with a group: of the groups) to choose on.
+    test_size
+        Share to report on; 0 for none.
+    n_epochs
+        How often every training cell is shown, at most. By default as often as a nano needs for about 25,000 rows (from
+        8 to 40 times), and 3 times for other models.
+    batch_size
+        Rows in one training step.
+    learning_rate
+        Peak of the learning rate; by default 1e-3 for a nano and 2e-4 for an adapter.
+    patience
+        Training stops when the validation cells were scored this many times without getting better (they are scored 20
+        times in a full run).
+    lora_rank
+        Rank of the adapter of a model that is not a nano.
+    device
+        Where to train: ``"cpu"``, ``"cuda"``, …; a GPU by default where there is one.
+    dtype
+        Number format of the computation; by default bfloat16 where the device computes in it fast.
+    resume
+        Go on where an earlier call with the same arguments was stopped.
+    rng
+        Seed of the split, the variants and the training.
+    random_state
+        The same under its older name.
+    key_added
+        Name of the result in `uns`.
+    copy
+        Return a copy instead of writing to ``data``.
+
+    Returns
+    -------
+    Returns `None` if ``copy=False``, else the copy. Sets the following fields (with MuData, in the modality, and columns
+    also as ``obs["mod:key"]``):
+
+    ``adata.obs['c2s_split']`` : :class:`~pandas.Categorical`
+        ``"train"``, ``"validation"`` or ``"test"``; NaN for cells without a label.
+    ``adata.uns['c2s_finetune' | key_added]`` : :class:`dict`
+        ``"history"`` (step, epoch, seconds, train_loss, val_loss, val_accuracy), ``"metrics"`` (a row for validation
+        and test cells), ``"model"`` (the directory), ``"n_unlabelled"`` and ``"params"``.
+
+    The model directory holds everything that :func:`~sc_c2s.tl.annotate` needs.
+
+    Raises
+    ------
+    KeyError
+        If ``groupby`` or ``split_key`` is not in `obs`.
+    ValueError
+        If there are too few labelled cells or groups, or the matrix holds negative or missing values.
+
+    References
+    ----------
+    .. [Hu2022] Hu et al. (2022), LoRA: Low-Rank Adaptation of Large Language Models. ICLR.
+
+    Examples
+    --------
+    >>> import scanpy as sc
+    >>> import sc_c2s as c2s
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> c2s.tl.finetune(adata, groupby="bulk_labels", use_raw=True, output_dir="blood")  # doctest: +SKIP
+    >>> c2s.tl.annotate(adata, model="blood", use_raw=True)  # doctest: +SKIP
+    """
+    if task not in TASKS:
+        raise ValueError(f"There is no task {task!r}; choose one of {', '.join(map(repr, TASKS))}.")
+    start = logg.info("fine-tuning on cell sentences")
+    cells = open_cells(
+        data, mod=mod, layer=layer, use_raw=use_raw, gene_symbols=gene_symbols, mask_var=mask_var, copy=copy
+    )
+    generator = resolve_rng(rng, random_state)
+    labels = _labels(cells.obs(groupby))
+    by = None if split_key is None else cells.obs(split_key)
+
+    from sc_c2s.training.split import split_cells
+
+    split = split_cells(labels, by=by, validation=validation_size, test=test_size, rng=generator)
+    used = split.notna().to_numpy()
+    logg.info(
+        f"    {used.sum()} cells with a label, {split.value_counts().to_dict()}"
+        + (f"; {n} cells without one are left out" if (n := int((~used).sum())) else "")
+    )
+
+    card, history = _train(
+        _labelled(cells, labels, split, used, groupby=groupby, organism=organism),
+        model=model,
+        output_dir=Path(output_dir),
+        n_genes=n_genes,
+        n_top_genes=n_top_genes,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience,
+        lora_rank=lora_rank,
+        device=device,
+        dtype=dtype,
+        resume=resume,
+        seed=int(generator.integers(2**31)),
+    )
+
+    params = {
+        **cells.params,
+        "task": task,
+        "groupby": groupby,
+        "split_key": split_key,
+        "validation_size": validation_size,
+        "test_size": test_size,
+        "seed": card.seed,
+        "base": card.base["name"],
+    }
+    cells.write(
+        obs={_keys.SPLIT: pd.Categorical(split, categories=["train", "validation", "test"])},
+        uns={
+            key_added: {
+                "history": history,
+                "metrics": pd.DataFrame.from_dict(card.metrics, orient="index"),
+                "model": str(output_dir),
+                "n_unlabelled": int((~used).sum()),
+                "params": params,
+            }
+        },
+    )
+    logg.info(
+        "    finished",
+        time=start,
+        deep=(
+            f"added\n    {_keys.SPLIT!r}, the set of every cell (adata.obs)\n"
+            f"    {key_added!r}, history and metrics (adata.uns)\n    the model directory {str(output_dir)!r}"
+        ),
+    )
+    return cells.result()
+
+
+def _labels(column: pd.Series) -> pd.Series:
+    """Labels as strings, missing ones as NaN."""
+    return column.astype(object).where(column.notna(), np.nan).map(str, na_action="ignore")
+
+
+def _labelled(
+    cells: Any, labels: pd.Series, split: pd.Series, used: np.ndarray, *, groupby: str, organism: str | None
+) -> Any:
+    from sc_c2s.sentences.inverse import log_expression
+    from sc_c2s.training.annotator import LabelledCells
+
+    x = cells.matrix()[used]
+    return LabelledCells(
+        x=x,
+        log=log_expression(x),
+        genes=np.asarray(cells.genes),
+        cells=cells.obs_names.to_numpy()[used],
+        labels=labels.to_numpy()[used],
+        split=split.to_numpy()[used],
+        groupby=groupby,
+        organism=guess_organism(cells.genes) if organism is None else organism,
+    )
+
+
+def _train(
+    cells: Any,
+    *,
+    model: str | Path,
+    output_dir: Path,
+    n_genes: int | None,
+    n_top_genes: int | None,
+    n_epochs: int | None,
+    batch_size: int,
+    learning_rate: float | None,
+    patience: int,
+    lora_rank: int,
+    device: str,
+    dtype: str,
+    resume: bool,
+    seed: int,
+) -> Any:
+    """Fill in what depends on the kind of model, and train it."""
+    from sc_c2s.sentences.recipe import Recipe
+    from sc_c2s.training import annotator, sft, start
+    from sc_c2s.training.augment import Augmentation
+
+    begin = start.choose(model, lora_rank=lora_rank, device=device, dtype=dtype, seed=seed)
+    n_train = len(cells.of("train"))
+    if n_epochs is None:
+        n_epochs = int(np.clip(NANO_ROWS / n_train, *NANO_EPOCHS)) if begin.small else PRETRAINED_EPOCHS
+    if n_genes is None and not begin.small:
+        n_genes = PRETRAINED_GENES
+    if n_top_genes is None:
+        n_top_genes = NANO_TOP_GENES if begin.small else 0
+    if learning_rate is None:
+        learning_rate = NANO_RATE if begin.small else PRETRAINED_RATE
+    plan = annotator.Plan(
+        family=begin.family,
+        recipe=Recipe(n_genes=n_genes, organism=cells.organism),
+        n_top_genes=n_top_genes or None,
+        n_epochs=n_epochs,
+        augmentation=Augmentation(),
+        settings=sft.Settings(
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            weight_decay=0.05 if begin.small else 0.0,
+            n_evaluations=N_EVALUATIONS,
+            patience=patience,
+            seed=seed,
+        ),
+    )
+    return annotator.train_annotator(cells, plan, begin, output_dir=output_dir, resume=resume)

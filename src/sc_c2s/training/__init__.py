@@ -1,0 +1,1 @@
+"""Training rows, supervised fine-tuning, and the choices made on validation cells."""

@@ -1,0 +1,294 @@
+"""Supervised fine-tuning with TRL's trainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+)
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTConfig, SFTTrainer
+
+from sc_c2s._progress import progress
+
+from .examples import Examples
+
+CHECKPOINTS = "checkpoints"
+IGNORED = -100
+"""Label of tokens that are not learned."""
+# transformers renamed the switch; TRL turns it on, which costs time where memory is not short.
+_CHECKPOINTING = (
+    "activation_checkpointing"
+    if "activation_checkpointing" in SFTConfig.__dataclass_fields__
+    else "gradient_checkpointing"
+)
+Validate = Callable[[PreTrainedModel], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained: the part of the configuration that decides the result.
+
+    Attributes
+    ----------
+    learning_rate
+        Peak of the learning rate; it rises for 3 % of the steps and falls to zero along a cosine.
+    batch_size
+        Rows in one step.
+    weight_decay
+        AdamW's decay of the weights.
+    n_evaluations
+        How often the validation cells are scored.
+    patience
+        Evaluations without a better validation loss before training stops.
+    seed
+        Seed of everything that is drawn.
+    """
+
+    learning_rate: float
+    batch_size: int
+    weight_decay: float
+    n_evaluations: int
+    patience: int
+    seed: int
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Examples,
+    order: np.ndarray,
+    validate: Validate,
+    *,
+    settings: Settings,
+    output_dir: Path,
+    peft_config: Any = None,
+    precision: str = "fp32",
+    resume: bool = True,
+) -> tuple[PreTrainedModel, pd.DataFrame]:
+    """Train a model on rows and keep the state that did best on the validation cells.
+
+    Parameters
+    ----------
+    model, tokenizer
+        Causal language model and its tokenizer.
+    examples
+        Writes the rows.
+    order
+        Cell of each row, in the order of training; a multiple of the batch size.
+    validate
+        Scores the validation cells: a dict that holds at least ``loss``.
+    settings
+        How to train.
+    output_dir
+        Checkpoints are kept here while training runs.
+    peft_config
+        Train an adapter of this kind instead of all weights.
+    precision
+        ``"bf16"`` computes in bfloat16, ``"fp32"`` does not.
+    resume
+        Go on from the last checkpoint of an earlier run that was stopped.
+
+    Returns
+    -------
+    The trained model and its history (step, epoch, seconds, train_loss, val_loss, val_accuracy).
+    """
+    n_steps = len(order) // settings.batch_size
+    every = max(n_steps // settings.n_evaluations, 1)
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    config = SFTConfig(
+        output_dir=str(output_dir / CHECKPOINTS),
+        num_train_epochs=1,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(n_steps * 3 // 100, 1),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=1.0,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        use_cpu=on_cpu,
+        bf16=precision == "bf16",
+        **{_CHECKPOINTING: False},
+        dataloader_pin_memory=not on_cpu,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="loss",
+        greater_is_better=False,
+        logging_steps=every,
+        disable_tqdm=True,
+        report_to="none",
+    )
+    callbacks: list[TrainerCallback] = [OneBar(n_steps), EarlyStoppingCallback(settings.patience)]
+    rows = as_dataset(tokenizer, examples, order)
+    trainer = AnswerTrainer(
+        model=model,
+        args=config,
+        train_dataset=rows,
+        # The trainer wants rows to evaluate on; what is evaluated is `validate`.
+        eval_dataset=rows.select([0]),
+        processing_class=tokenizer,
+        data_collator=_Collator(tokenizer.pad_token_id),
+        peft_config=peft_config,
+        callbacks=callbacks,
+    )
+    # TRL prints its own bars and tables where it thinks it is in a notebook.
+    trainer.remove_callback(PrinterCallback)
+    trainer.validate = validate
+    last = get_last_checkpoint(output_dir / CHECKPOINTS) if resume and (output_dir / CHECKPOINTS).is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+    return trainer.model, history_table(
+        trainer.state.log_history, rows_per_epoch=len(examples.answers), settings=settings
+    )
+
+
+class AnswerTrainer(SFTTrainer):
+    """TRL's trainer, with the three things a closed answer after a long prompt asks for."""
+
+    validate: Validate
+    control: Any
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Cross-entropy of the answer, with the head run on answer positions only.
+
+        Without Triton, TRL's fused head scores every position, the masked prompt included, which costs more than the
+        rest of the model where the vocabulary is large. Rows are padded on the left, so answers end together.
+        """
+        labels = inputs["labels"]
+        scored = (labels != IGNORED).any(dim=0)
+        n_kept = labels.shape[1] - int(scored.to(torch.int8).argmax()) + 1
+        output = model(
+            **{name: value for name, value in inputs.items() if name != "labels"},
+            logits_to_keep=n_kept,
+            use_cache=False,
+        )
+        logits, targets = output.logits[:, :-1].float(), labels[:, labels.shape[1] - n_kept + 1 :]
+        total = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        loss = total / ((targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+        return (loss, output) if return_outputs else loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score the validation cells as ``tl.annotate`` will: by closed answers, not by token loss."""
+        earlier = [entry["eval_seconds"] for entry in self.state.log_history if "eval_seconds" in entry]
+        if not hasattr(self, "_started"):
+            self._started = time.monotonic() - (earlier[-1] if earlier else 0)
+        scores = {f"eval_{name}": value for name, value in self.validate(self.model).items()}
+        scores["eval_seconds"] = round(time.monotonic() - self._started, 2)
+        self.model.train()
+        self.log(scores)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
+        return scores
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler:
+        """Rows come in the order they were put in: batches of like length, and the same ones after a restart."""
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+
+class _Collator:
+    """Pad rows on the left, so that all answers of a batch end together."""
+
+    def __init__(self, pad_id: int) -> None:
+        self.pad_id = pad_id
+
+    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        length = max(len(row["input_ids"]) for row in rows)
+        ids = np.full((len(rows), length), self.pad_id, dtype=np.int64)
+        labels = np.full((len(rows), length), IGNORED, dtype=np.int64)
+        mask = np.zeros((len(rows), length), dtype=np.int64)
+        for i, row in enumerate(rows):
+            n = len(row["input_ids"])
+            ids[i, length - n :], labels[i, length - n :], mask[i, length - n :] = row["input_ids"], row["labels"], 1
+        batch = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "labels": labels,
+            # A plain forward pass does not derive positions from the mask.
+            "position_ids": np.maximum(mask.cumsum(axis=1) - 1, 0),
+        }
+        return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+class OneBar(TrainerCallback):
+    """The one progress bar of training."""
+
+    def __init__(self, n_steps: int) -> None:
+        self.n_steps = n_steps
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar, at the step an earlier run got to."""
+        self.bar = progress(desc="training", total=self.n_steps, unit="step")
+        self.bar.update(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move on."""
+        self.bar.update()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        """Show how the validation cells do."""
+        self.bar.set_postfix({"val loss": f"{metrics['eval_loss']:.3f}", "val acc": f"{metrics['eval_accuracy']:.3f}"})
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+def as_dataset(tokenizer: PreTrainedTokenizerBase, examples: Examples, order: np.ndarray) -> Dataset:
+    """Rows as a dataset that writes and tokenises each of them when it is read."""
+
+    def tokenise(batch: dict[str, list[int]]) -> dict[str, list[list[int]]]:
+        pairs = [examples.row(cell, i) for cell, i in zip(batch["cell"], batch["i"], strict=True)]
+        read = tokenizer([prompt + answer for prompt, answer in pairs], return_offsets_mapping=True)
+        rows, labels = [], []
+        for (prompt, _), ids, offsets in zip(pairs, read["input_ids"], read["offset_mapping"], strict=True):
+            if ids[-1] == tokenizer.eos_token_id:
+                ids, offsets = ids[:-1], offsets[:-1]
+            # A token that reaches past the prompt belongs to the answer, also where a tokenizer merges across the border.
+            learned = [token if end > len(prompt) else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]
+            rows.append([*ids, tokenizer.eos_token_id])
+            labels.append([*learned, tokenizer.eos_token_id])
+        return {"input_ids": rows, "labels": labels}
+
+    return Dataset.from_dict({"cell": order, "i": np.arange(len(order))}).with_transform(tokenise)
+
+
+def history_table(log: list[dict[str, float]], *, rows_per_epoch: int, settings: Settings) -> pd.DataFrame:
+    """Gather the trainer's log into one row for each evaluation."""
+    columns = {
+        "loss": "train_loss",
+        "eval_loss": "val_loss",
+        "eval_accuracy": "val_accuracy",
+        "eval_seconds": "seconds",
+    }
+    steps: dict[int, dict[str, float]] = {}
+    for entry in log:
+        row = {new: float(entry[old]) for old, new in columns.items() if old in entry}
+        if row:
+            steps.setdefault(int(entry["step"]), {}).update(row)
+    table = pd.DataFrame.from_dict(steps, orient="index").reindex(columns=list(columns.values())).sort_index()
+    table.insert(0, "step", table.index.to_numpy(np.int64))
+    table.insert(1, "epoch", table["step"] * settings.batch_size / rows_per_epoch)
+    return table.reset_index(drop=True)

@@ -1,0 +1,94 @@
+"""What training starts from: nothing, an earlier nano, or a pretrained model with an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sc_c2s.models import directory, load, nano
+from sc_c2s.models.load import _computes_bfloat16, _device
+
+NANO = "nano"
+
+Open = Callable[[list[str], dict[str, np.ndarray]], tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model to be trained, not yet opened.
+
+    Attributes
+    ----------
+    open
+        Gives model and tokenizer; takes the words that should be one token each, and where some of them start.
+    base
+        Name, source and revision, for the model card.
+    family
+        Prompt family the model reads.
+    small
+        Whether it is a nano: all of it is trained, on whole cells.
+    peft_config
+        Adapter to train; ``None`` to train all weights.
+    precision
+        ``"bf16"`` to compute in bfloat16 with weights in 32 bits.
+    """
+
+    open: Open
+    base: dict[str, Any]
+    family: str
+    small: bool
+    peft_config: Any
+    precision: str
+
+
+def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: int) -> Start:
+    """Find out what a user asked to start from."""
+    if str(model) == NANO:
+        return _from_nothing(device=device, dtype=dtype, seed=seed)
+    # Known before the weights are read: a nano keeps all its weights in the directory, a large model may not.
+    loaded = load(model, device=device, dtype=dtype)
+    known = directory.is_model_directory(model)
+    family = directory.read(model).family if known else "english"
+    small = nano.is_nano(loaded.tokenizer)
+
+    def reopen(words: list[str], embeddings: dict[str, np.ndarray]) -> tuple[Any, Any]:
+        if small:
+            nano.add_words(loaded.model, loaded.tokenizer, words)
+        return loaded.model, loaded.tokenizer
+
+    return Start(
+        open=reopen,
+        base={"name": str(model), "revision": loaded.revision, "dtype": loaded.dtype},
+        family=family,
+        small=small,
+        peft_config=None if small else _lora(lora_rank),
+        precision="fp32",
+    )
+
+
+def _from_nothing(*, device: str, dtype: str, seed: int) -> Start:
+    on = _device(device)
+    fast = _computes_bfloat16(on) if dtype == "auto" else dtype == "bfloat16"
+
+    def build(words: list[str], embeddings: dict[str, np.ndarray]) -> tuple[Any, Any]:
+        model, tokenizer = nano.build(words, embeddings=embeddings, seed=seed)
+        return model.to(on), tokenizer
+
+    return Start(
+        open=build,
+        base={"name": NANO, "revision": None, "dtype": "float32"},
+        family="nano",
+        small=True,
+        peft_config=None,
+        precision="bf16" if fast else "fp32",
+    )
+
+
+def _lora(rank: int) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
