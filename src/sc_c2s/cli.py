@@ -1,0 +1,243 @@
+"""``c2s``: the main jobs from a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="c2s",
+    help="Language models that read cells: sentences, fine-tuning and annotation of AnnData and MuData files.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+H5ad = Annotated[Path, typer.Argument(help="A .h5ad, .h5mu or .zarr file with the cells.", metavar="FILE")]
+Label = Annotated[str, typer.Option("--label", help="Column of obs that holds the labels, for example cell_type.")]
+Layer = Annotated[str | None, typer.Option(help="Take the expression from this layer instead of X.")]
+UseRaw = Annotated[bool, typer.Option("--use-raw", help="Take the expression from .raw instead of X.")]
+Symbols = Annotated[
+    str | None, typer.Option("--gene-symbols", help="Column of var with gene names, where var_names are Ensembl ids.")
+]
+Mod = Annotated[str | None, typer.Option(help="Modality of a .h5mu file, for example rna.")]
+NGenes = Annotated[int | None, typer.Option("--n-genes", help="Longest sentence, in genes.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="How often each training cell is shown.", min=1)]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report, the model and the annotated file.")] = Path(
+        "c2s_demo"
+    ),
+    h5ad: Annotated[
+        Path | None, typer.Option("--h5ad", help="Your own cells (.h5ad, .h5mu, .zarr) instead of scanpy's 700.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", help="Column of obs that holds the labels of your cells.")
+    ] = None,
+    layer: Layer = None,
+    use_raw: UseRaw = False,
+    gene_symbols: Symbols = None,
+    mod: Mod = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+) -> None:
+    """Train and test an annotator on scanpy's 700 blood cells, or on yours, and write a report."""
+    with _one_line_errors():
+        import scanpy as sc
+
+        from . import demo as job
+        from .metrics import HEADINGS
+
+        sc.settings.verbosity = "info"
+        if h5ad is None:
+            if label is not None:
+                raise ValueError("--label belongs to your own cells: give them with --h5ad FILE.")
+            data, label, use_raw = sc.datasets.pbmc68k_reduced(), "bulk_labels", True
+            title = "700 blood cells, annotated from their sentences"
+        else:
+            if label is None:
+                raise ValueError("--label is missing: name the column of obs that holds the labels of your cells.")
+            data, title = _read(h5ad), f"{h5ad.name}, annotated from cell sentences"
+        done = job.run(
+            data,
+            out,
+            groupby=label,
+            title=title,
+            mod=mod,
+            layer=layer,
+            use_raw=use_raw,
+            gene_symbols=gene_symbols,
+            n_epochs=epochs,
+            rng=seed,
+        )
+        shown = ["accuracy", "macro_f1", "balanced_accuracy", "ece", "ece_chance", "n"]
+        typer.echo(f"\nTest cells, label {label!r}:\n")
+        typer.echo(done.table[shown].rename(columns=HEADINGS).to_string(float_format="{:.3f}".format))
+        typer.echo(f"\nreport     {done.report}\nannotated  {done.annotated}\nmodel      {done.model}")
+
+
+@app.command()
+def sentences(
+    file: H5ad,
+    out: Annotated[Path, typer.Option(help="Parquet file with a sentence for each cell.")],
+    layer: Layer = None,
+    use_raw: UseRaw = False,
+    gene_symbols: Symbols = None,
+    mod: Mod = None,
+    n_genes: NGenes = 1000,
+) -> None:
+    """Write the sentence of every cell to a Parquet file, reading the cells piece by piece."""
+    with _one_line_errors():
+        from . import pp
+
+        pp.sentences_to_parquet(
+            _read(file, backed=True),
+            out,
+            n_genes=n_genes,
+            layer=layer,
+            use_raw=use_raw,
+            gene_symbols=gene_symbols,
+            mod=mod,
+        )
+        typer.echo(f"sentences  {out}")
+
+
+@app.command()
+def finetune(
+    file: H5ad,
+    label: Label,
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    model: Annotated[
+        str, typer.Option(help="What to start from: nano, a model folder, or an id on the Hugging Face hub.")
+    ] = "nano",
+    split: Annotated[
+        str | None, typer.Option(help="Column of obs with train/validation/test, or with donors to keep together.")
+    ] = None,
+    layer: Layer = None,
+    use_raw: UseRaw = False,
+    gene_symbols: Symbols = None,
+    mod: Mod = None,
+    n_genes: NGenes = None,
+    epochs: Epochs = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Fine-tune a model on labelled cells; call it again to go on after an interruption."""
+    with _one_line_errors():
+        import scanpy as sc
+
+        from . import _keys, tl
+        from .data import open_cells
+
+        sc.settings.verbosity = "info"
+        data = _read(file)
+        tl.finetune(
+            data,
+            groupby=label,
+            output_dir=out,
+            model=model,
+            split_key=split,
+            layer=layer,
+            use_raw=use_raw,
+            gene_symbols=gene_symbols,
+            mod=mod,
+            n_genes=n_genes,
+            n_epochs=epochs,
+            device=device,
+            rng=seed,
+        )
+        where: dict[str, Any] = {"layer": layer, "use_raw": use_raw, "gene_symbols": gene_symbols, "mod": mod}
+        scores = open_cells(data, **where).adata.uns[_keys.FINETUNE]["metrics"]
+        typer.echo(scores[["accuracy", "macro_f1", "ece", "n"]].to_string(float_format="{:.3f}".format))
+        typer.echo(f"model      {out}")
+
+
+@app.command()
+def annotate(
+    file: H5ad,
+    model: Annotated[Path, typer.Option(help="Folder that c2s finetune or c2s demo wrote.")],
+    out: Annotated[Path, typer.Option(help="Where the annotated file is written (.h5ad, .h5mu or .zarr).")],
+    unknown_below: Annotated[
+        float | None, typer.Option(help='Call cells below this confidence "unknown".', min=0, max=1)
+    ] = None,
+    layer: Layer = None,
+    use_raw: UseRaw = False,
+    gene_symbols: Symbols = None,
+    mod: Mod = None,
+    batch_size: Annotated[int | None, typer.Option(help="Cells read at once by the model.", min=1)] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+) -> None:
+    """Name the label of every cell with a fine-tuned model."""
+    with _one_line_errors():
+        import scanpy as sc
+
+        from . import _keys, tl
+        from .data import open_cells
+
+        sc.settings.verbosity = "info"
+        data = _read(file)
+        where: dict[str, Any] = {"layer": layer, "use_raw": use_raw, "gene_symbols": gene_symbols, "mod": mod}
+        tl.annotate(data, model=model, unknown_below=unknown_below, batch_size=batch_size, device=device, **where)
+        _write(data, out)
+        typer.echo(open_cells(data, **where).obs(_keys.CELL_TYPE).value_counts(dropna=False).to_string())
+        typer.echo(f"annotated  {out}")
+
+
+@app.command()
+def info() -> None:
+    """Print versions and devices, for bug reports."""
+    from ._session import info_text
+
+    typer.echo(info_text())
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Say what went wrong and how to mend it in one line; a bug in the package keeps its traceback."""
+    try:
+        yield
+    except (ValueError, KeyError, OSError, ImportError, NotImplementedError) as error:
+        # str() of a KeyError is the repr of its message.
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        typer.echo(f"c2s: {' '.join(str(message).split())}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("c2s: stopped; call it again to go on where a model was being trained.", err=True)
+        sys.exit(130)
+
+
+def _read(file: Path, *, backed: bool = False) -> Any:
+    if not file.exists():
+        raise FileNotFoundError(f"There is no file {str(file)!r}: check the path.")
+    if file.suffix == ".h5mu":
+        import mudata
+
+        return mudata.read_h5mu(file, backed="r" if backed else None)
+    import anndata
+
+    if file.suffix == ".zarr":
+        return anndata.read_zarr(file)
+    if file.suffix != ".h5ad":
+        raise ValueError(f"{file.name!r} is neither .h5ad nor .h5mu nor .zarr: convert it, for example with scanpy.")
+    return anndata.read_h5ad(file, backed="r" if backed else None)
+
+
+def _write(data: Any, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".zarr":
+        data.write_zarr(out)
+    else:
+        data.write(out)
+
+
+if __name__ == "__main__":
+    app()
