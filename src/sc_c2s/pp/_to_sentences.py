@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-N_FIT = 1250
+N_FIT = 1000
 """Cells that the fit of expression to rank is made from and judged by: more change its third digit."""
 
 

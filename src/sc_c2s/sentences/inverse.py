@@ -70,7 +70,7 @@ class RankFit:
         """
         rank, n_expressed = np.broadcast_arrays(np.asarray(rank), np.asarray(n_expressed))
         i, u = _between(np.log1p(rank) / np.log1p(np.maximum(n_expressed, 1)), self.steps)
-        j, v = _between(np.log(np.maximum(n_expressed, 1)), np.log(self.sizes))
+        j, v = _between(np.log1p(n_expressed), np.log1p(self.sizes))
         low = self.table[i, j] * (1 - v) + self.table[i, j + 1] * v
         high = self.table[i + 1, j] * (1 - v) + self.table[i + 1, j + 1] * v
         return (low * (1 - u) + high * u).astype(np.float32)
@@ -240,7 +240,10 @@ def _fit_line(rank: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _fit_table(indptr: np.ndarray, y: np.ndarray, steps: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Least squares over all tables that fall with the rank, with a light pull towards smooth ones."""
     shape = len(steps), len(sizes)
-    gram, moment = _normal_equations(indptr, y, steps, np.log(sizes))
+    n_nodes = len(steps) * len(sizes)
+    gram, moment = np.zeros((n_nodes, n_nodes)), np.zeros(n_nodes)
+    log1p = np.log1p(np.arange(max(np.diff(indptr), default=0) + 1))
+    _sum_up(indptr, y, log1p, steps, np.log1p(sizes), gram, moment)
     bend = sparse.kron(_difference(_difference(sparse.identity(shape[0]))), sparse.identity(shape[1]))
     slope = sparse.kron(sparse.identity(shape[0]), _difference(sparse.identity(shape[1])))
     weight = _SMOOTH * max(len(y), 1) / len(moment)
@@ -264,34 +267,36 @@ def _r2(y: np.ndarray, predicted: np.ndarray) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def _normal_equations(
-    indptr: np.ndarray, y: np.ndarray, steps: np.ndarray, log_sizes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sum up what least squares needs; every point weighs on the four nodes around it."""
+def _sum_up(
+    indptr: np.ndarray,
+    y: np.ndarray,
+    log1p: np.ndarray,
+    steps: np.ndarray,
+    log_sizes: np.ndarray,
+    gram: np.ndarray,
+    moment: np.ndarray,
+) -> None:
+    """Add up the normal equations of least squares; every point weighs on the four nodes around it."""
     width = len(log_sizes)
-    gram = np.zeros((len(steps) * width, len(steps) * width))
-    moment = np.zeros(len(steps) * width)
     node = np.empty(4, dtype=np.int64)
     weight = np.empty(4)
-    log1p = np.log1p(np.arange(np.max(indptr[1:] - indptr[:-1]) + 1))
     for cell in range(len(indptr) - 1):
-        n_expressed = indptr[cell + 1] - indptr[cell]
+        size = log1p[indptr[cell + 1] - indptr[cell]]
         j = 0
-        while j < width - 2 and np.log(n_expressed) >= log_sizes[j + 1]:
+        while j < width - 2 and size >= log_sizes[j + 1]:
             j += 1
-        v = min(max((np.log(n_expressed) - log_sizes[j]) / (log_sizes[j + 1] - log_sizes[j]), 0.0), 1.0)
+        v = min(max((size - log_sizes[j]) / (log_sizes[j + 1] - log_sizes[j]), 0.0), 1.0)
         i = 0
-        for rank in range(n_expressed):
-            at = log1p[rank] / log1p[n_expressed]
-            while i < len(steps) - 2 and at >= steps[i + 1]:
+        for point in range(indptr[cell], indptr[cell + 1]):
+            step = log1p[point - indptr[cell]] / size
+            while i < len(steps) - 2 and step >= steps[i + 1]:
                 i += 1
-            u = (at - steps[i]) / (steps[i + 1] - steps[i])
+            u = (step - steps[i]) / (steps[i + 1] - steps[i])
             for corner in range(4):
                 down, right = corner // 2, corner % 2
                 node[corner] = (i + down) * width + j + right
                 weight[corner] = (u if down else 1 - u) * (v if right else 1 - v)
             for a in range(4):
-                moment[node[a]] += weight[a] * y[indptr[cell] + rank]
+                moment[node[a]] += weight[a] * y[point]
                 for b in range(4):
                     gram[node[a], node[b]] += weight[a] * weight[b]
-    return gram, moment

@@ -78,7 +78,10 @@ def rank_genes(x: sparse.csr_matrix, *, n_genes: int | None, cell_hash: np.ndarr
     out = np.zeros(x.shape[0] + 1, dtype=np.int64)
     np.cumsum(np.minimum(n_expressed, limit), out=out[1:])
     indices = np.empty(out[-1], dtype=np.int32)
-    _rank_rows(indptr, x.indices, data.view(np.uint32), cell_hash, gene_hash, out, indices)
+    # Room for the widest cell, and once more, as sorting goes from one to the other and back.
+    width = max(np.diff(indptr), default=0) + 1
+    keys, genes = np.empty((2, width), dtype=np.uint64), np.empty((2, width), dtype=np.int32)
+    _rank_rows(indptr, x.indices, data.view(np.uint32), cell_hash, gene_hash, keys, genes, out, indices)
     return Ranked(out, indices, n_expressed)
 
 
@@ -105,21 +108,19 @@ def _rank_rows(
     value_bits: np.ndarray,
     cell_hash: np.ndarray,
     gene_hash: np.ndarray,
+    keys: np.ndarray,
+    genes: np.ndarray,
     out: np.ndarray,
     indices: np.ndarray,
 ) -> None:
     # No `if` in the inner loops: which genes are kept cannot be foreseen, and a wrong guess costs a processor more
     # than writing one gene too much, which the next one overwrites.
-    widest = np.max(indptr[1:] - indptr[:-1]) + 1 if len(indptr) > 1 else 1
-    keys, keys_to = np.empty(widest, dtype=np.uint64), np.empty(widest, dtype=np.uint64)
-    genes, genes_to = np.empty(widest, dtype=np.int32), np.empty(widest, dtype=np.int32)
     counts = np.empty(256, dtype=np.int64)
     for cell in range(len(indptr) - 1):
-        bits = value_bits[indptr[cell] : indptr[cell + 1]]
-        column = columns[indptr[cell] : indptr[cell + 1]]
+        start, stop = indptr[cell], indptr[cell + 1]
         lowest = np.uint32(0xFFFFFFFF)
-        for i in range(len(bits)):
-            lowest = min(lowest, bits[i] - np.uint32(1))  # a zero turns into the highest number
+        for i in range(start, stop):
+            lowest = min(lowest, value_bits[i] - np.uint32(1))  # a zero turns into the highest number
         lowest += np.uint32(1)
         # The genes of the lowest value, mostly a count of one, are the most by far and often not needed: they wait.
         done, end = out[cell], out[cell + 1]
@@ -127,33 +128,38 @@ def _rank_rows(
             if done == end:
                 break
             n = 0
-            for i in range(len(bits)):
+            for i in range(start, stop):
                 # One integer a gene: the value above (the bits of positive floats are in the order of the floats; the
                 # complement makes the highest come first), 16 bits of tie hash below.
-                keys[n] = np.uint64(~bits[i]) << np.uint64(16)
-                genes[n] = column[i]
-                n += (bits[i] == lowest) if waiting else (bits[i] > lowest) & (bits[i] < np.uint32(0x80000000))
+                bits = value_bits[i]
+                keys[0, n] = np.uint64(~bits) << np.uint64(16)
+                genes[0, n] = columns[i]
+                n += (bits == lowest) if waiting else (bits > lowest) & (bits < np.uint32(0x80000000))
             for i in range(n):
-                keys[i] |= _mix(cell_hash[cell] ^ gene_hash[genes[i]]) >> np.uint64(48)
+                keys[0, i] |= _mix(cell_hash[cell] ^ gene_hash[genes[0, i]]) >> np.uint64(48)
             if n > end - done:
                 n = _keep_smallest(keys, genes, n, end - done, counts)
-            keys, keys_to, genes, genes_to = _radix_sort(keys, keys_to, genes, genes_to, n, counts)
+            side = _radix_sort(keys, genes, n, counts)
             # Some pairs of genes share a key: their own hashes decide.
             for i in range(1, n):
                 j = i
-                while j > 0 and keys[j - 1] == keys[j] and gene_hash[genes[j - 1]] > gene_hash[genes[j]]:
-                    genes[j - 1], genes[j] = genes[j], genes[j - 1]
+                while (
+                    j > 0
+                    and keys[side, j - 1] == keys[side, j]
+                    and gene_hash[genes[side, j - 1]] > gene_hash[genes[side, j]]
+                ):
+                    genes[side, j - 1], genes[side, j] = genes[side, j], genes[side, j - 1]
                     j -= 1
-            n = min(n, end - done)
-            indices[done : done + n] = genes[:n]
-            done += n
+            for i in range(min(n, end - done)):
+                indices[done] = genes[side, i]
+                done += 1
 
 
 @numba.njit(cache=True, nogil=True)
 def _differing_bits(keys: np.ndarray, n: int) -> np.uint64:
     bits = np.uint64(0)
     for i in range(n):
-        bits |= keys[i] ^ keys[0]
+        bits |= keys[0, i] ^ keys[0, 0]
     return bits
 
 
@@ -164,13 +170,13 @@ def _keep_smallest(keys: np.ndarray, genes: np.ndarray, n: int, kept: int, count
     differ = _differing_bits(keys, n)
     while shift > 0 and differ >> (shift - np.uint64(8)) == 0:
         shift -= np.uint64(8)
-    prefix = keys[0] >> shift
+    prefix = keys[0, 0] >> shift
     before, inside = 0, n
     while shift > 0 and before + inside > kept + kept // 8:
         above, shift = shift, shift - np.uint64(8)
         counts[:] = 0
         for i in range(n):
-            counts[(keys[i] >> shift) & np.uint64(255)] += keys[i] >> above == prefix
+            counts[(keys[0, i] >> shift) & np.uint64(255)] += keys[0, i] >> above == prefix
         byte = 0
         while before + counts[byte] < kept:
             before += counts[byte]
@@ -179,31 +185,30 @@ def _keep_smallest(keys: np.ndarray, genes: np.ndarray, n: int, kept: int, count
         prefix = (prefix << np.uint64(8)) | np.uint64(byte)
     m = 0
     for i in range(n):
-        keys[m], genes[m] = keys[i], genes[i]
-        m += keys[i] >> shift <= prefix
+        keys[0, m], genes[0, m] = keys[0, i], genes[0, i]
+        m += keys[0, i] >> shift <= prefix
     return m
 
 
 @numba.njit(cache=True, nogil=True)
-def _radix_sort(
-    keys: np.ndarray, keys_to: np.ndarray, genes: np.ndarray, genes_to: np.ndarray, n: int, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Sort by key, one byte a pass from the lowest; the sorted arrays come first in what is returned."""
+def _radix_sort(keys: np.ndarray, genes: np.ndarray, n: int, counts: np.ndarray) -> int:
+    """Sort by key, one byte a pass from the lowest; says in which of the two rows the result is."""
     differ = _differing_bits(keys, n)
+    side = 0
     for byte in range(_KEY_BYTES):
         shift = np.uint64(8 * byte)
         if (differ >> shift) & np.uint64(255) == 0:
             continue  # this byte is the same in all keys, as the low bits of small counts are
         counts[:] = 0
         for i in range(n):
-            counts[(keys[i] >> shift) & np.uint64(255)] += 1
+            counts[(keys[side, i] >> shift) & np.uint64(255)] += 1
         position = 0
         for value in range(256):
             position, counts[value] = position + counts[value], position
         for i in range(n):
-            digit = (keys[i] >> shift) & np.uint64(255)
-            keys_to[counts[digit]] = keys[i]
-            genes_to[counts[digit]] = genes[i]
+            digit = (keys[side, i] >> shift) & np.uint64(255)
+            keys[1 - side, counts[digit]] = keys[side, i]
+            genes[1 - side, counts[digit]] = genes[side, i]
             counts[digit] += 1
-        keys, keys_to, genes, genes_to = keys_to, keys, genes_to, genes
-    return keys, keys_to, genes, genes_to
+        side = 1 - side
+    return side
