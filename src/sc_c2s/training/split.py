@@ -35,11 +35,22 @@ def split_cells(
     -------
     ``"train"``, ``"validation"``, ``"test"`` or NaN for every cell.
     """
+    if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise ValueError(
+            f"validation_size={validation} and test_size={test} leave no cells for one of the sets: use shares above 0 "
+            "(test_size may be 0) that add up to less than 1."
+        )
     known = labels.notna().to_numpy()
-    if known.sum() < 3:
-        raise ValueError(f"Only {known.sum()} cells have a label: give a groupby= column with labels to learn from.")
+    if known.sum() < 3 or labels.nunique() < 2:
+        raise ValueError(
+            f"There are {known.sum()} cells with a label and {labels.nunique()} different labels: give a groupby= column "
+            "with two or more labels to tell apart."
+        )
     split: pd.Series = pd.Series(np.nan, index=labels.index, dtype=object)
-    if by is not None and set(by.dropna().astype(str)) <= set(SETS):
+    said = set() if by is None else set(by.dropna().astype(str))
+    if (others := sorted(said - set(SETS))) and {name.lower() for name in said} & set(SETS):
+        raise ValueError(f"split_key= says 'train', 'validation' or 'test', not {others[0]!r}: rename it.")
+    if by is not None and said <= set(SETS):
         given = by.astype(object).where(by.notna() & known, np.nan)
         split = pd.Series(given.to_numpy(), index=labels.index, dtype=object)
         if not (split == TRAIN).any():
@@ -68,7 +79,10 @@ def _draw(
         n = min(int(share * len(cells) + rng.random()), len(cells) - 1)
         split.iloc[cells[:n]] = target
     if not (split == target).any():
-        split.iloc[rng.choice(pool)] = target
+        spare = pool[pd.Series(names).duplicated(keep=False).to_numpy()]
+        if not len(spare):
+            raise ValueError(f"No cell is left for the {target} set: every label needs two cells or more.")
+        split.iloc[rng.choice(spare)] = target
 
 
 def _split_groups(split: pd.Series, groups: pd.Series, shares: dict[str, float], rng: np.random.Generator) -> pd.Series:
