@@ -13,6 +13,7 @@ import pandas as pd
 FORMAT_VERSION = 1
 CARD = "c2s.json"
 HISTORY = "history.csv"
+_MODEL = ("config.json", "adapter_config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,20 @@ class ModelCard:
 def is_model_directory(path: str | Path) -> bool:
     """Whether a directory was written by ``tl.finetune``."""
     return (Path(path) / CARD).is_file()
+
+
+def holds_foreign_model(path: str | Path) -> bool:
+    """Whether a directory holds a model that ``tl.finetune`` did not write, such as the base of an adapter."""
+    found = any(file for pattern in _MODEL for file in Path(path).glob(pattern))
+    return found and not is_model_directory(path)
+
+
+def clear(path: str | Path) -> None:
+    """Remove an earlier model, its card first: no part of it may be taken for a part of the next one."""
+    (Path(path) / CARD).unlink(missing_ok=True)
+    for pattern in _MODEL:
+        for file in Path(path).glob(pattern):
+            file.unlink()
 
 
 def write(path: str | Path, card: ModelCard, *, history: pd.DataFrame | None = None) -> None:

@@ -31,7 +31,7 @@ from .augment import Augmentation, Augmenter, pseudo_counts
 from .calibration import fit_temperature
 from .examples import Examples, schedule
 from .split import SETS, TEST, TRAIN, VALIDATION
-from .start import Start
+from .start import NANO, Start
 from .vocabulary import gene_embeddings, informative_genes
 
 EMBEDDING_DIMS = 64
@@ -144,7 +144,13 @@ def train_annotator(
     The card that was written, and the history of the training.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    run = {"plan": asdict(plan), "data": data.fingerprint(), "base": start.base, "precision": start.precision}
+    run = {
+        "plan": asdict(plan),
+        "data": data.fingerprint(),
+        "base": start.base,
+        "adapter": start.peft_config,
+        "precision": start.precision,
+    }
     _same_run(output_dir, run, resume=resume)
 
     learn, check, report = (data.of(which) for which in SETS)
@@ -153,9 +159,11 @@ def train_annotator(
     labels = data.label_set
     words = [quote(gene) for gene in genes]
     others = [*get_family(plan.family).words, *map(quote, [data.groupby, *labels])]
-    embeddings = gene_embeddings(data.log[learn][:, vocabulary], n_dims=EMBEDDING_DIMS, seed=plan.settings.seed)
-    # A label that is also the name of a gene shares its token, and starts like the other labels.
-    placed = {word: vector for word, vector in zip(words, embeddings, strict=True) if word not in set(others)}
+    placed = {}
+    if start.base["name"] == NANO:  # every other model has its own embeddings, and reads many more genes
+        embeddings = gene_embeddings(data.log[learn][:, vocabulary], n_dims=EMBEDDING_DIMS, seed=plan.settings.seed)
+        # A label that is also the name of a gene shares its token, and starts like the other labels.
+        placed = {word: vector for word, vector in zip(words, embeddings, strict=True) if word not in others}
     model, tokenizer = start.open([*others, *words], placed)
     prompt = partial(annotate_prompt, family=plan.family, groupby=data.groupby, organism=plan.recipe.organism)
     answers = [annotate_answer(label, plan.family) for label in labels]
@@ -166,10 +174,17 @@ def train_annotator(
         return [prompt(sentence) for sentence in written]
 
     check = check[np.isin(data.labels[check], labels)]
+    if not len(check):
+        raise ValueError(
+            "No validation cell has a label that the training cells have, so there is nothing to choose on: "
+            "use another split_key= or rng=."
+        )
     check_prompts, check_codes = prompts(check), np.array([code[label] for label in data.labels[check]], dtype=int)
 
     def validate(model: PreTrainedModel) -> dict[str, float]:
         scores = LocalEngine(model, tokenizer, quiet=True).score(check_prompts, answers)
+        # Calibrated, as it will be used: a model that grows too sure while it grows better is not stopped for that.
+        scores /= fit_temperature(scores, check_codes)
         right = log_softmax(scores, axis=1)[np.arange(len(check_codes)), check_codes]
         return {"loss": float(-right.mean()), "accuracy": float((scores.argmax(axis=1) == check_codes).mean())}
 
@@ -197,15 +212,16 @@ def train_annotator(
         resume=resume,
     )
 
-    engine = LocalEngine(model, tokenizer)
-    check_scores = engine.score(check_prompts, answers)
-    temperature = fit_temperature(check_scores, check_codes)
-    metrics = {VALIDATION: _metrics(check_scores, data.labels[check], labels, temperature)}
+    scores = LocalEngine(model, tokenizer).score([*check_prompts, *prompts(report)], answers)
+    temperature = fit_temperature(scores[: len(check)], check_codes)
+    metrics = {VALIDATION: _metrics(scores[: len(check)], data.labels[check], labels, temperature)}
     if len(report):
-        metrics[TEST] = _metrics(engine.score(prompts(report), answers), data.labels[report], labels, temperature)
+        metrics[TEST] = _metrics(scores[len(check) :], data.labels[report], labels, temperature)
 
-    model.save_pretrained(output_dir)
-    tokenizer.save_pretrained(output_dir)
+    directory.clear(output_dir)
+    with sft.quiet():
+        model.save_pretrained(output_dir)
+        tokenizer.save_pretrained(output_dir)
     card = directory.ModelCard(
         task=["annotate"],
         groupby=data.groupby,
@@ -240,6 +256,8 @@ def _metrics(scores: np.ndarray, truth: np.ndarray, labels: list[str], temperatu
 
 def _same_run(output_dir: Path, run: dict[str, Any], *, resume: bool) -> None:
     """Forget checkpoints that belong to another plan, other cells or another start."""
+    if directory.holds_foreign_model(output_dir) and not (output_dir / RUN).is_file():
+        raise ValueError(f"{str(output_dir)!r} holds a model that is not from tl.finetune: choose another output_dir=.")
     file, now = output_dir / RUN, json.dumps(run, sort_keys=True, default=str)
     if not resume or not file.is_file() or file.read_text(encoding="utf-8") != now:
         shutil.rmtree(output_dir / sft.CHECKPOINTS, ignore_errors=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
+from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
@@ -19,7 +22,8 @@ from transformers import (
     PrinterCallback,
     TrainerCallback,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 from sc_c2s._progress import progress
@@ -48,6 +52,10 @@ class Settings:
         Peak of the learning rate; it rises for 3 % of the steps and falls to zero along a cosine.
     batch_size
         Rows in one step.
+    embedding_rate
+        Learning rate of the token embeddings, as a share of that of the other weights.
+    closed_loss
+        Learn to choose among the tokens that occur in answers, instead of among all tokens.
     weight_decay
         AdamW's decay of the weights.
     n_evaluations
@@ -60,6 +68,8 @@ class Settings:
 
     learning_rate: float
     batch_size: int
+    embedding_rate: float
+    closed_loss: bool
     weight_decay: float
     n_evaluations: int
     patience: int
@@ -138,35 +148,76 @@ def train(
         logging_steps=every,
         disable_tqdm=True,
         report_to="none",
+        # Patience that was used up before a kill stays used up.
+        restore_callback_states_from_checkpoint=True,
     )
     callbacks: list[TrainerCallback] = [OneBar(n_steps), EarlyStoppingCallback(settings.patience)]
-    rows = as_dataset(tokenizer, examples, order)
-    trainer = AnswerTrainer(
-        model=model,
-        args=config,
-        train_dataset=rows,
-        # The trainer wants rows to evaluate on; what is evaluated is `validate`.
-        eval_dataset=rows.select([0]),
-        processing_class=tokenizer,
-        data_collator=_Collator(tokenizer.pad_token_id),
-        peft_config=peft_config,
-        callbacks=callbacks,
-    )
-    # TRL prints its own bars and tables where it thinks it is in a notebook.
-    trainer.remove_callback(PrinterCallback)
-    trainer.validate = validate
-    last = get_last_checkpoint(output_dir / CHECKPOINTS) if resume and (output_dir / CHECKPOINTS).is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    with quiet():
+        rows = as_dataset(tokenizer, examples, order)
+        trainer = AnswerTrainer(
+            model=model,
+            args=config,
+            train_dataset=rows,
+            # The trainer wants rows to evaluate on; what is evaluated is `validate`.
+            eval_dataset=rows.select([0]),
+            processing_class=tokenizer,
+            data_collator=_Collator(tokenizer.pad_token_id),
+            peft_config=peft_config,
+            callbacks=callbacks,
+        )
+        # TRL prints its own bars and tables where it thinks it is in a notebook.
+        trainer.remove_callback(PrinterCallback)
+        trainer.validate, trainer.begun = validate, time.monotonic()
+        trainer.embedding_rate = settings.embedding_rate
+        trainer.closed = answer_tokens(tokenizer, examples) if settings.closed_loss else None
+        trainer.train(resume_from_checkpoint=last_checkpoint(output_dir) if resume else None)
     return trainer.model, history_table(
         trainer.state.log_history, rows_per_epoch=len(examples.answers), settings=settings
     )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave the screen to our own bar: no bars and remarks of the libraries underneath, for a while."""
+    verbosity, bars, dataset_bars = (
+        logging.get_verbosity(),
+        logging.is_progress_bar_enabled(),
+        not are_progress_bars_disabled(),
+    )
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+        if dataset_bars:
+            enable_progress_bars()
+
+
+def last_checkpoint(output_dir: Path) -> str | None:
+    """Find the last checkpoint that is whole: a kill may come in the middle of writing one."""
+    found = (output_dir / CHECKPOINTS).glob("checkpoint-*")
+    for checkpoint in sorted(found, key=lambda path: int(path.name.partition("-")[2]), reverse=True):
+        try:
+            # The trainer writes its state last.
+            json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return str(checkpoint)
+    return None
 
 
 class AnswerTrainer(SFTTrainer):
     """TRL's trainer, with the three things a closed answer after a long prompt asks for."""
 
     validate: Validate
+    begun: float
     control: Any
+    closed: torch.Tensor | None
+    embedding_rate: float
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -185,19 +236,39 @@ class AnswerTrainer(SFTTrainer):
             use_cache=False,
         )
         logits, targets = output.logits[:, :-1].float(), labels[:, labels.shape[1] - n_kept + 1 :]
+        if self.closed is not None:
+            # The model will only ever choose among these tokens, so it need not learn that no other one follows.
+            closed = self.closed.to(logits.device)
+            logits = logits[..., closed]
+            targets = torch.where(targets == IGNORED, IGNORED, torch.searchsorted(closed, targets))
         total = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
         )
         loss = total / ((targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
         return (loss, output) if return_outputs else loss
 
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Move embeddings slower than the rest: where they start is worth keeping.
+
+        A small model with many genes and few cells otherwise learns its training cells by heart.
+        """
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if self.embedding_rate != 1:
+            table = self.model.get_input_embeddings().weight
+            for group in optimizer.param_groups:
+                group["params"] = [weight for weight in group["params"] if weight is not table]
+            optimizer.add_param_group(
+                {"params": [table], "lr": self.args.learning_rate * self.embedding_rate, "weight_decay": 0.0}
+            )
+        return optimizer
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score the validation cells as ``tl.annotate`` will: by closed answers, not by token loss."""
         earlier = [entry["eval_seconds"] for entry in self.state.log_history if "eval_seconds" in entry]
-        if not hasattr(self, "_started"):
-            self._started = time.monotonic() - (earlier[-1] if earlier else 0)
+        if not hasattr(self, "_before"):  # seconds that were spent before a restart
+            self._before = earlier[-1] if earlier else 0.0
         scores = {f"eval_{name}": value for name, value in self.validate(self.model).items()}
-        scores["eval_seconds"] = round(time.monotonic() - self._started, 2)
+        scores["eval_seconds"] = round(self._before + time.monotonic() - self.begun, 2)
         self.model.train()
         self.log(scores)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
@@ -259,20 +330,32 @@ class OneBar(TrainerCallback):
 def as_dataset(tokenizer: PreTrainedTokenizerBase, examples: Examples, order: np.ndarray) -> Dataset:
     """Rows as a dataset that writes and tokenises each of them when it is read."""
 
-    def tokenise(batch: dict[str, list[int]]) -> dict[str, list[list[int]]]:
+    def write(batch: dict[str, list[int]]) -> dict[str, list[list[int]]]:
         pairs = [examples.row(cell, i) for cell, i in zip(batch["cell"], batch["i"], strict=True)]
-        read = tokenizer([prompt + answer for prompt, answer in pairs], return_offsets_mapping=True)
-        rows, labels = [], []
-        for (prompt, _), ids, offsets in zip(pairs, read["input_ids"], read["offset_mapping"], strict=True):
-            if ids[-1] == tokenizer.eos_token_id:
-                ids, offsets = ids[:-1], offsets[:-1]
-            # A token that reaches past the prompt belongs to the answer, also where a tokenizer merges across the border.
-            learned = [token if end > len(prompt) else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]
-            rows.append([*ids, tokenizer.eos_token_id])
-            labels.append([*learned, tokenizer.eos_token_id])
-        return {"input_ids": rows, "labels": labels}
+        return _tokenise(tokenizer, pairs)
 
-    return Dataset.from_dict({"cell": order, "i": np.arange(len(order))}).with_transform(tokenise)
+    return Dataset.from_dict({"cell": order, "i": np.arange(len(order))}).with_transform(write)
+
+
+def _tokenise(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) -> dict[str, list[list[int]]]:
+    """Read prompts with their answers; what is learned is the answer and the end token."""
+    read = tokenizer([prompt + answer for prompt, answer in pairs], return_offsets_mapping=True)
+    rows, labels = [], []
+    for (prompt, _), ids, offsets in zip(pairs, read["input_ids"], read["offset_mapping"], strict=True):
+        if ids[-1] == tokenizer.eos_token_id:
+            ids, offsets = ids[:-1], offsets[:-1]
+        # A token that reaches past the prompt belongs to the answer, also where a tokenizer merges across the border.
+        learned = [token if end > len(prompt) else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]
+        rows.append([*ids, tokenizer.eos_token_id])
+        labels.append([*learned, tokenizer.eos_token_id])
+    return {"input_ids": rows, "labels": labels}
+
+
+def answer_tokens(tokenizer: PreTrainedTokenizerBase, examples: Examples) -> torch.Tensor:
+    """Tokens that occur in answers, the end token included, in order."""
+    empty = examples.prompt("")
+    rows = _tokenise(tokenizer, [(empty, answer) for answer in dict.fromkeys(examples.answers)])
+    return torch.tensor(sorted({token for row in rows["labels"] for token in row if token != IGNORED}))
 
 
 def history_table(log: list[dict[str, float]], *, rows_per_epoch: int, settings: Settings) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from sc_c2s.models import directory, load, nano
 from sc_c2s.models.load import _computes_bfloat16, _device
 
 NANO = "nano"
+ADAPTER = "adapter_config.json"
 
 Open = Callable[[list[str], dict[str, np.ndarray]], tuple[Any, Any]]
 
@@ -32,7 +33,7 @@ class Start:
     small
         Whether it is a nano: all of it is trained, on whole cells.
     peft_config
-        Adapter to train; ``None`` to train all weights.
+        Adapter to train; ``None`` to train what can be trained: all weights, or the adapter of an earlier run.
     precision
         ``"bf16"`` to compute in bfloat16 with weights in 32 bits.
     """
@@ -51,13 +52,19 @@ def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: 
         return _from_nothing(device=device, dtype=dtype, seed=seed)
     # Known before the weights are read: a nano keeps all its weights in the directory, a large model may not.
     loaded = load(model, device=device, dtype=dtype)
-    known = directory.is_model_directory(model)
-    family = directory.read(model).family if known else "english"
+    known = directory.is_model_directory(loaded.path)
+    family = directory.read(loaded.path).family if known else "english"
     small = nano.is_nano(loaded.tokenizer)
+    adapted = (loaded.path / ADAPTER).is_file()
 
     def reopen(words: list[str], embeddings: dict[str, np.ndarray]) -> tuple[Any, Any]:
         if small:
             nano.add_words(loaded.model, loaded.tokenizer, words)
+        elif adapted:
+            return _with_adapter(loaded.path, device=device, dtype=dtype), loaded.tokenizer
+        else:
+            # What the adapter will ask for when it is opened, from wherever that happens.
+            loaded.model.name_or_path = loaded.source if loaded.revision else str(loaded.path.resolve())
         return loaded.model, loaded.tokenizer
 
     return Start(
@@ -65,7 +72,7 @@ def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: 
         base={"name": str(model), "revision": loaded.revision, "dtype": loaded.dtype},
         family=family,
         small=small,
-        peft_config=None if small else _lora(lora_rank),
+        peft_config=None if small or adapted else _lora(lora_rank, loaded.revision),
         precision="fp32",
     )
 
@@ -88,7 +95,18 @@ def _from_nothing(*, device: str, dtype: str, seed: int) -> Start:
     )
 
 
-def _lora(rank: int) -> Any:
+def _lora(rank: int, revision: str | None) -> Any:
     from peft import LoraConfig
 
-    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM", revision=revision
+    )
+
+
+def _with_adapter(path: Path, *, device: str, dtype: str) -> Any:
+    """Open an adapter to be trained further, on the base it was made for."""
+    from peft import PeftConfig, PeftModel
+
+    config = PeftConfig.from_pretrained(str(path))
+    base = load(config.base_model_name_or_path, device=device, dtype=dtype, revision=config.revision)
+    return PeftModel.from_pretrained(base.model, str(path), is_trainable=True)
