@@ -220,8 +220,7 @@ def train_annotator(
 
     directory.clear(output_dir)
     with sft.quiet():
-        model.save_pretrained(output_dir)
-        tokenizer.save_pretrained(output_dir)
+        start.save(model, tokenizer, output_dir)
     card = directory.ModelCard(
         task=["annotate"],
         groupby=data.groupby,

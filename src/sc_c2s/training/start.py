@@ -36,6 +36,9 @@ class Start:
         Adapter to train; ``None`` to train what can be trained: all weights, or the adapter of an earlier run.
     precision
         ``"bf16"`` to compute in bfloat16 with weights in 32 bits.
+    home
+        What a new adapter will ask for when it is opened, from wherever that happens: the hub id or the directory of
+        its base.
     """
 
     open: Open
@@ -44,6 +47,16 @@ class Start:
     small: bool
     peft_config: Any
     precision: str
+    home: str | None = None
+
+    def save(self, model: Any, tokenizer: Any, path: Path) -> None:
+        """Write what was trained."""
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+        if self.home is not None:
+            config = model.peft_config[model.active_adapter]
+            config.base_model_name_or_path, config.inference_mode = self.home, True
+            config.save_pretrained(path)
 
 
 def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: int) -> Start:
@@ -62,9 +75,6 @@ def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: 
             nano.add_words(loaded.model, loaded.tokenizer, words)
         elif adapted:
             return _with_adapter(loaded.path, device=device, dtype=dtype), loaded.tokenizer
-        else:
-            # What the adapter will ask for when it is opened, from wherever that happens.
-            loaded.model.name_or_path = loaded.source if loaded.revision else str(loaded.path.resolve())
         return loaded.model, loaded.tokenizer
 
     return Start(
@@ -74,6 +84,7 @@ def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: 
         small=small,
         peft_config=None if small or adapted else _lora(lora_rank, loaded.revision),
         precision="fp32",
+        home=None if small or adapted else loaded.source if loaded.revision else str(loaded.path.resolve()),
     )
 
 

@@ -1,0 +1,122 @@
+"""What training starts from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sc_c2s.models import directory, load, nano
+from sc_c2s.training import start
+from sc_c2s.training.start import choose
+
+OPTIONS = {"lora_rank": 4, "device": "cpu", "dtype": "float32", "seed": 0}
+
+
+@pytest.fixture
+def base(tmp_path, make_llama, piece_tokenizer) -> Path:
+    """A pretrained model."""
+    make_llama(len(piece_tokenizer)).save_pretrained(tmp_path / "base")
+    piece_tokenizer.save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def earlier(tmp_path) -> Path:
+    """A nano that ``tl.finetune`` wrote."""
+    model, tokenizer = nano.build(["CD3D", "B"], width=16, n_layers=1, n_heads=2)
+    model.save_pretrained(tmp_path / "nano")
+    tokenizer.save_pretrained(tmp_path / "nano")
+    card = directory.ModelCard(["annotate"], "cell_type", ["B"], ["CD3D"], {}, "nano")
+    directory.write(tmp_path / "nano", card)
+    return tmp_path / "nano"
+
+
+def test_from_nothing() -> None:
+    begin = choose("nano", **OPTIONS)
+    assert (begin.small, begin.family, begin.peft_config, begin.precision) == (True, "nano", None, "fp32")
+    assert begin.base["name"] == "nano"
+    vectors = {"CD3D": np.arange(1.0, 9.0)}
+    model, tokenizer = begin.open(["CD3D", "B"], vectors)
+    again, _ = nano.build(["CD3D", "B"], embeddings=vectors, seed=0)
+    torch.testing.assert_close(model.get_input_embeddings().weight, again.get_input_embeddings().weight)
+    assert len(tokenizer("CD3D B")["input_ids"]) == 2
+
+
+def test_the_precision_that_was_asked_for() -> None:
+    assert choose("nano", **OPTIONS | {"dtype": "bfloat16"}).precision == "bf16"
+
+
+def test_from_an_earlier_nano(earlier) -> None:
+    begin = choose(earlier, **OPTIONS)
+    assert (begin.small, begin.family, begin.peft_config) == (True, "nano", None)
+    model, tokenizer = begin.open(["CD3D", "B", "new"], {"CD3D": np.ones(4)})
+    before = load(earlier, device="cpu")
+    assert len(tokenizer("CD3D B new")["input_ids"]) == 3
+    torch.testing.assert_close(
+        model.get_input_embeddings().weight, before.model.get_input_embeddings().weight, rtol=0, atol=0
+    )
+
+
+def test_from_a_pretrained_model(base) -> None:
+    begin = choose(base, **OPTIONS)
+    assert (begin.small, begin.family) == (False, "english")
+    assert (begin.peft_config.r, begin.peft_config.lora_alpha) == (4, 8)
+    model, tokenizer = begin.open(["CD3D"], {})
+    assert len(tokenizer("CD3D")["input_ids"]) > 1, "its tokenizer stays as it is"
+    assert begin.base == {"name": str(base), "revision": None, "dtype": "float32"}
+
+
+def adapt(begin: start.Start, path: Path) -> torch.nn.Module:
+    """Stands for a training: weights that are not zero."""
+    from peft import get_peft_model
+
+    model, tokenizer = begin.open([], {})
+    model = get_peft_model(model, begin.peft_config) if begin.peft_config else model
+    torch.manual_seed(1)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data.add_(torch.randn_like(weight))
+    begin.save(model, tokenizer, path)
+    return model
+
+
+def test_an_adapter_finds_its_base_from_anywhere(base, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = adapt(choose("base", **OPTIONS), tmp_path / "adapter")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        torch.testing.assert_close(load(tmp_path / "adapter", device="cpu").model(ids).logits, model(ids).logits)
+
+
+def test_an_adapter_is_trained_further(base, tmp_path) -> None:
+    first = adapt(choose(base, **OPTIONS), tmp_path / "first")
+    begin = choose(tmp_path / "first", **OPTIONS)
+    assert begin.peft_config is None
+    trainable = {name for name, weight in begin.open([], {})[0].named_parameters() if weight.requires_grad}
+    assert trainable
+    assert all("lora" in name for name in trainable)
+    second = adapt(begin, tmp_path / "second")
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        opened = load(tmp_path / "second", device="cpu").model(ids).logits
+        torch.testing.assert_close(opened, second(ids).logits, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(opened, first(ids).logits)
+
+
+def test_the_adapter_of_a_model_from_the_hub_names_its_commit(base, tmp_path, monkeypatch) -> None:
+    """Not the folder of the cache it was read from, which no other machine has."""
+    from dataclasses import replace
+
+    def pretend(source, **options):
+        return replace(load(base, device="cpu"), source=source, revision="0123abcd")
+
+    monkeypatch.setattr(start, "load", pretend)
+    adapt(choose("somebody/model", **OPTIONS), tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("somebody/model", "0123abcd")
