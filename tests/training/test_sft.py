@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -19,11 +20,20 @@ from sc_c2s.models import nano
 from sc_c2s.training import sft
 from sc_c2s.training.augment import NONE, Augmenter
 from sc_c2s.training.examples import Examples
-from sc_c2s.training.sft import IGNORED, AnswerTrainer, Settings, _Collator, as_dataset, last_checkpoint, train
+from sc_c2s.training.sft import IGNORED, AnswerTrainer, Settings, _Collator, answer_tokens, as_dataset, last_checkpoint, train
 
 ANSWERS = [" B", " T cell, CD4/CD8", " CD14+ monocyte"]
 WORDS = np.array([f"GENE{i}" for i in range(40)], dtype=object)
-SETTINGS = Settings(learning_rate=1e-2, batch_size=4, weight_decay=0.0, n_evaluations=10, patience=50, seed=0)
+SETTINGS = Settings(
+    learning_rate=1e-2,
+    batch_size=4,
+    embedding_rate=1.0,
+    closed_loss=False,
+    weight_decay=0.0,
+    n_evaluations=10,
+    patience=50,
+    seed=0,
+)
 
 
 def make_examples(n_cells: int = 12) -> Examples:
@@ -118,6 +128,11 @@ def test_batches_are_padded_on_the_left() -> None:
     assert batch["labels"].tolist() == [[IGNORED, IGNORED, 7, 1], [IGNORED, IGNORED, IGNORED, 1]]
 
 
+def loss_of(model: PreTrainedModel, batch: dict[str, Any], *, closed: torch.Tensor | None = None, **options: Any):
+    trainer = SimpleNamespace(closed=closed)
+    return AnswerTrainer.compute_loss(trainer, model, batch, return_outputs=True, **options)
+
+
 @pytest.mark.parametrize("n_items", [None, 7])
 def test_the_loss_is_that_of_all_logits(tokenizer, make_llama, n_items) -> None:
     """Answers of several lengths after prompts of several lengths, and one row at a time with every logit."""
@@ -126,7 +141,7 @@ def test_the_loss_is_that_of_all_logits(tokenizer, make_llama, n_items) -> None:
     batch = _Collator(tokenizer.pad_token_id)(rows)
     total, n = 0.0, 0
     with torch.no_grad():
-        loss, output = AnswerTrainer.compute_loss(None, model, batch, return_outputs=True, num_items_in_batch=n_items)
+        loss, output = loss_of(model, batch, num_items_in_batch=n_items)
         for row in rows:
             logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
             targets = torch.tensor(row["labels"][1:])
@@ -137,10 +152,30 @@ def test_the_loss_is_that_of_all_logits(tokenizer, make_llama, n_items) -> None:
     assert output.logits.shape[1] == longest + 1 < batch["input_ids"].shape[1], "the head ran on the answers only"
 
 
-def start(tokenizer) -> PreTrainedModel:
-    model, _ = nano.build(["x"], width=16, n_layers=1, n_heads=2)
-    model.resize_token_embeddings(len(tokenizer))
-    return model
+def test_the_tokens_of_answers(tokenizer) -> None:
+    closed = answer_tokens(tokenizer, make_examples()).tolist()
+    said = {token for answer in ANSWERS for token in tokenizer("x :" + answer)["input_ids"]}
+    prompt = set(tokenizer("x :")["input_ids"])
+    assert closed == sorted(set(closed))
+    assert said - prompt <= set(closed) <= said | {tokenizer.eos_token_id}
+    assert tokenizer.eos_token_id in closed
+
+
+def test_the_closed_loss_is_that_of_a_choice_among_answer_tokens(tokenizer, make_llama) -> None:
+    model = make_llama(len(tokenizer))
+    examples = make_examples()
+    closed = answer_tokens(tokenizer, examples)
+    rows = list(as_dataset(tokenizer, examples, np.arange(12)))
+    total, n = 0.0, 0
+    with torch.no_grad():
+        loss, _ = loss_of(model, _Collator(tokenizer.pad_token_id)(rows), closed=closed)
+        for row in rows:
+            logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
+            for position, target in enumerate(row["labels"][1:]):
+                if target != IGNORED:
+                    total += torch.logsumexp(logits[position, closed], 0) - logits[position, target]
+                    n += 1
+    torch.testing.assert_close(loss, total / n, rtol=1e-5, atol=1e-5)
 
 
 class Validation:
@@ -165,6 +200,14 @@ def run(tmp_path: Path, validation: Any, *, n_steps: int = 10, **changes: Any):
 def test_it_learns_the_answers(tmp_path) -> None:
     _, history = run(tmp_path, lambda model: {"loss": 1.0, "accuracy": 0.0}, n_steps=40)
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] / 2
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_embeddings_move_at_their_own_rate(tmp_path, rate) -> None:
+    validation = Validation([1 - i / 20 for i in range(10)])
+    model, _ = run(tmp_path, validation, embedding_rate=rate, weight_decay=0.1)
+    first, last = validation.seen[0], model.get_input_embeddings().weight.detach()
+    assert torch.equal(first, last) == (rate == 0)
 
 
 def test_history(tmp_path) -> None:

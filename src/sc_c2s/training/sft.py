@@ -244,7 +244,7 @@ class AnswerTrainer(SFTTrainer):
             # The model will only ever choose among these tokens, so it need not learn that no other one follows.
             closed = self.closed.to(logits.device)
             logits = logits[..., closed]
-            targets = torch.where(targets == IGNORED, IGNORED, torch.searchsorted(closed, targets))
+            targets = torch.where(targets == IGNORED, IGNORED, torch.searchsorted(closed, targets.contiguous()))
         total = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
         )
