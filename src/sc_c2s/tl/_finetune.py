@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 TASKS = ("annotate",)
 NANO_TOP_GENES = 1000
 """Gene vocabulary of a nano; a pretrained model reads every gene."""
-NANO_ROWS, NANO_EPOCHS = 40_000, (8, 40)
+NANO_ROWS, NANO_EPOCHS = 16_000, (1, 30)
 """Rows a nano is shown, and the fewest and most times that each cell is among them."""
 NANO_RATE, PRETRAINED_RATE = 1e-3, 2e-4
 PRETRAINED_EPOCHS = 3
 PRETRAINED_GENES = 200
 """Sentence of a pretrained model, which spends three or four tokens on a gene."""
-N_EVALUATIONS = 20
+N_EVALUATIONS = 10
 
 
 def finetune(
@@ -110,14 +110,14 @@ def finetune(
     test_size
         Share to report on; 0 for none.
     n_epochs
-        How often every training cell is shown, at most. By default as often as a nano needs for about 25,000 rows (from
-        8 to 40 times), and 3 times for other models.
+        How often every training cell is shown, at most. By default as often as a nano needs for about 16,000 rows (from
+        1 to 30 times), and 3 times for other models.
     batch_size
         Rows in one training step.
     learning_rate
         Peak of the learning rate; by default 1e-3 for a nano and 2e-4 for an adapter.
     patience
-        Training stops when the validation cells were scored this many times without getting better (they are scored 20
+        Training stops when the validation cells were scored this many times without getting better (they are scored 10
         times in a full run).
     lora_rank
         Rank of the adapter of a model that is not a nano.
@@ -302,6 +302,8 @@ def _train(
         settings=sft.Settings(
             learning_rate=learning_rate,
             batch_size=batch_size,
+            embedding_rate=0.1 if begin.small else 1.0,
+            closed_loss=begin.small,
             weight_decay=0.05 if begin.small else 0.0,
             n_evaluations=N_EVALUATIONS,
             patience=patience,
