@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,6 +63,12 @@ def make_mdata(adata: AnnData) -> MuData:
     counts = np.random.default_rng(1).poisson(5.0, size=(len(names), 3)).astype(np.float32)
     var = pd.DataFrame(index=["CD3", "CD19", "B220 (CD45R)"])
     return MuData({"rna": adata, "prot": AnnData(counts, obs=pd.DataFrame(index=names), var=var)})
+
+
+@pytest.fixture(scope="session")
+def make_cells() -> Callable[..., AnnData]:
+    """For fixtures that live longer than one test."""
+    return make_adata
 
 
 @pytest.fixture

@@ -20,7 +20,16 @@ from sc_c2s.models import nano
 from sc_c2s.training import sft
 from sc_c2s.training.augment import NONE, Augmenter
 from sc_c2s.training.examples import Examples
-from sc_c2s.training.sft import IGNORED, AnswerTrainer, Settings, _Collator, answer_tokens, as_dataset, last_checkpoint, train
+from sc_c2s.training.sft import (
+    IGNORED,
+    AnswerTrainer,
+    Settings,
+    _Collator,
+    answer_tokens,
+    as_dataset,
+    last_checkpoint,
+    train,
+)
 
 ANSWERS = [" B", " T cell, CD4/CD8", " CD14+ monocyte"]
 WORDS = np.array([f"GENE{i}" for i in range(40)], dtype=object)
