@@ -282,7 +282,22 @@ def find_modality(data: AnnData | MuData, mod: str | None) -> tuple[AnnData, str
     return data.mod[mod], mod
 
 
-_modality = find_modality
+def open_results(data: AnnData | MuData, mod: str | None) -> Cells:
+    """Open cells for their results alone, so that neither the matrix nor the names of the genes matter.
+
+    Parameters
+    ----------
+    data
+        The cells.
+    mod
+        Modality of a MuData.
+
+    Returns
+    -------
+    The cells, without a matrix to read.
+    """
+    adata, mod = find_modality(data, mod)
+    return Cells(adata, adata.var_names.to_numpy(), {"mod": mod}, None, data, False, None, None, None)
 
 
 def _genes_of(adata: AnnData, layer: str | None, use_raw: bool) -> pd.DataFrame:

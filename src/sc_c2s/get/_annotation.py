@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sc_c2s import _keys
-
-from ._results import open_results
+from sc_c2s.data import open_results
 
 if TYPE_CHECKING:
     from anndata import AnnData

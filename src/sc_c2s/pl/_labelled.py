@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from sc_c2s import _keys
-from sc_c2s.get._results import open_results
+from sc_c2s.data import open_results
 
 if TYPE_CHECKING:
     from anndata import AnnData

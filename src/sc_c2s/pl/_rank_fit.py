@@ -9,8 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from sc_c2s import _keys
-from sc_c2s.data import open_cells
-from sc_c2s.get._results import open_results
+from sc_c2s.data import open_cells, open_results
 
 from ._axes import GREY, despine, hand_over, open_axes
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sc_c2s import _keys
-from sc_c2s.get._results import open_results
+from sc_c2s.data import open_results
 from sc_c2s.sentences.text import unquote
 
 from ._axes import RED, hand_over
