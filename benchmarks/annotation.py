@@ -1,0 +1,142 @@
+"""Annotation of test cells: a nano beside logistic regression, nearest centroid and majority class, over paired folds.
+
+    python benchmarks/annotation.py pbmc700 pbmc3k kang pbmc3k_to_kang --folds 5
+
+Every fold holds out a fifth of the cells as test cells. Of the others, an eighth are validation cells: the nano stops
+and is calibrated on these. The simple methods have nothing to choose, so they learn from training and validation cells
+together ("+val") and, as a second row, from the training cells alone. All methods see the same test cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from _data import load
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+import sc_c2s as c2s
+from sc_c2s.sentences.inverse import log_expression
+
+SCORES = ["accuracy", "macro_f1", "balanced_accuracy", "ece", "ece_chance", "ece_chance_p95", "log_loss"]
+NANO, REFERENCE = "nano", "logistic regression +val"
+KANG_NAMES = {
+    "CD14+ Monocytes": "CD14+ Mono",
+    "FCGR3A+ Monocytes": "FCGR3A+ Mono",
+    "CD4 T cells": "CD4 T",
+    "CD8 T cells": "CD8 T",
+    "B cells": "B",
+    "NK cells": "NK",
+    "Dendritic cells": "DC",
+    "Megakaryocytes": "Platelet",
+}
+PBMC3K_NAMES = {"Naive CD4 T": "CD4 T", "Memory CD4 T": "CD4 T"}
+
+
+def cells(name: str) -> sc.AnnData:
+    """Cells with a ``label``; counts, or log expression for scanpy's own."""
+    if name == "pbmc700":
+        adata = sc.datasets.pbmc68k_reduced().raw.to_adata()
+        adata.obs["label"] = adata.obs["bulk_labels"].astype(str)
+        return adata
+    adata, column = {
+        "pbmc3k": (load("pbmc3k"), "cell_type"),
+        "kang": (load("kang"), "cell_type_kang"),
+    }[name]
+    adata = adata[adata.obs[column].notna()].copy()
+    adata.obs["label"] = adata.obs[column].astype(str)
+    return adata
+
+
+def folds(adata: sc.AnnData, n_folds: int, seed: int) -> list[np.ndarray]:
+    """Split of the cells, one for each fold."""
+    labels, splits = adata.obs["label"].to_numpy(), []
+    for fold, (rest, test) in enumerate(
+        StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels)
+    ):
+        train, validation = train_test_split(rest, test_size=1 / 8, random_state=fold)
+        split = np.empty(len(labels), dtype=object)
+        split[train], split[validation], split[test] = "train", "validation", "test"
+        splits.append(split)
+    return splits
+
+
+def across() -> tuple[sc.AnnData, np.ndarray]:
+    """All of pbmc3k to learn from, the control cells of Kang to be tested on, under eight common names."""
+    source, target = cells("pbmc3k"), cells("kang")
+    target = target[target.obs["condition"] == "ctrl"].copy()
+    source.obs["label"] = source.obs["label"].replace(PBMC3K_NAMES)
+    target.obs["label"] = target.obs["label"].replace(KANG_NAMES)
+    both = sc.concat([source, target], join="inner", keys=["pbmc3k", "kang"], index_unique="-")
+    n = source.n_obs
+    split = np.array(["train"] * n + ["test"] * target.n_obs, dtype=object)
+    split[np.random.default_rng(0).choice(n, n // 8, replace=False)] = "validation"
+    return both, split
+
+
+def run(adata: sc.AnnData, split: np.ndarray, *, seed: int) -> pd.DataFrame:
+    """Scores of every method on one split."""
+    adata = adata.copy()
+    adata.obs["split"] = split
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        c2s.tl.finetune(adata, groupby="label", split_key="split", output_dir=Path(folder), rng=seed)
+        minutes = (time.perf_counter() - start) / 60
+        c2s.tl.annotate(adata, model=folder)
+    labels = [str(label) for label in adata.uns["c2s_cell_type"]["labels"]]
+    test, truth = split == "test", adata.obs["label"].to_numpy()
+    proba = pd.DataFrame(adata.obsm["c2s_cell_type_proba"][test], columns=labels)
+    found = {NANO: (adata.obs["c2s_cell_type"].astype(object).to_numpy()[test], proba)}
+    x = log_expression(adata.X.tocsr())
+    for suffix, learn in {" +val": split != "test", "": split == "train"}.items():
+        simple = c2s.metrics.annotation_baselines(x[learn], truth[learn], x[test], labels=labels)
+        found |= {f"{name}{suffix}": result for name, result in simple.items()}
+    table = c2s.metrics.annotation_table(found, truth[test])[[*SCORES, "n"]]
+    table["minutes"] = [minutes] + [np.nan] * (len(table) - 1)
+    return table
+
+
+def main() -> None:
+    """Print one table a data set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+", choices=["pbmc700", "pbmc3k", "kang", "pbmc3k_to_kang"])
+    parser.add_argument("--folds", type=int, default=5, help="folds that are made")
+    parser.add_argument("--run", type=int, help="folds that are run; all by default")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--csv", type=Path, help="also write every fold's scores here")
+    options = parser.parse_args()
+    sc.settings.verbosity = 1
+    everything = []
+    for name in options.data:
+        if name == "pbmc3k_to_kang":
+            adata, split = across()
+            runs = [(adata, split)] * (options.run or 3)  # the cells are given, so the seeds make the spread
+        else:
+            adata = cells(name)
+            runs = [(adata, split) for split in folds(adata, options.folds, options.seed)][: options.run]
+        results = {}
+        for i, (adata, split) in enumerate(runs):
+            results[i] = run(adata, split, seed=options.seed + i)
+            print(f"{name} fold {i}\n{results[i].round(4).to_string()}", flush=True)
+        table = pd.concat(results, names=["fold"])
+        everything.append(table.assign(data=name))
+        if options.csv:
+            pd.concat(everything).to_csv(options.csv)
+        mean, spread = (getattr(table.groupby("method", sort=False), how)() for how in ("mean", "std"))
+        print(
+            f"\n{name}: mean over {len(runs)} runs\n{mean.round(3).to_string()}\nstandard deviation\n{spread.round(3).to_string()}"
+        )
+        ours, reference = (table.xs(method, level="method")[SCORES[:3]] for method in (NANO, REFERENCE))
+        print(
+            f"\npaired difference to {REFERENCE}\n{c2s.metrics.paired(ours, reference).round(3).to_string()}\n",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
