@@ -62,5 +62,8 @@ myst_heading_anchors = 3
 # `cache` runs a notebook again when its code has changed, `force` always, `off` never.
 nb_execution_mode = os.environ.get("C2S_DOCS_NOTEBOOKS", "cache")
 nb_execution_timeout = 900
+# What a notebook writes stays out of the tree, and what it says to a terminal (progress bars) off the page.
+nb_execution_in_temp = True
+nb_output_stderr = "remove"
 nb_execution_raise_on_error = True
 nb_merge_streams = True

@@ -136,7 +136,7 @@ def finetune(
         import scanpy as sc
 
         from . import _keys, tl
-        from .data import open_cells
+        from .data import open_results
 
         sc.settings.verbosity = "info"
         data = _read(file)
@@ -155,8 +155,7 @@ def finetune(
             device=device,
             rng=seed,
         )
-        where: dict[str, Any] = {"layer": layer, "use_raw": use_raw, "gene_symbols": gene_symbols, "mod": mod}
-        scores = open_cells(data, **where).adata.uns[_keys.FINETUNE]["metrics"]
+        scores = open_results(data, mod).adata.uns[_keys.FINETUNE]["metrics"]
         typer.echo(scores[["accuracy", "macro_f1", "ece", "n"]].to_string(float_format="{:.3f}".format))
         typer.echo(f"model      {out}")
 
@@ -181,14 +180,14 @@ def annotate(
         import scanpy as sc
 
         from . import _keys, tl
-        from .data import open_cells
+        from .data import open_results
 
         sc.settings.verbosity = "info"
         data = _read(file)
         where: dict[str, Any] = {"layer": layer, "use_raw": use_raw, "gene_symbols": gene_symbols, "mod": mod}
         tl.annotate(data, model=model, unknown_below=unknown_below, batch_size=batch_size, device=device, **where)
         _write(data, out)
-        typer.echo(open_cells(data, **where).obs(_keys.CELL_TYPE).value_counts(dropna=False).to_string())
+        typer.echo(open_results(data, mod).obs(_keys.CELL_TYPE).value_counts(dropna=False).to_string())
         typer.echo(f"annotated  {out}")
 
 
