@@ -107,13 +107,13 @@ def score(data: AnnData | MuData, *, groupby: str, **where: Any) -> pd.DataFrame
     cells = open_cells(data, **where)
     x, split = log_expression(cells.matrix()), cells.obs(_keys.SPLIT).astype(object).to_numpy()
     test, learn = split == "test", np.isin(split, ["train", "validation"])
-    truth = cells.obs(groupby).astype(object).to_numpy()
+    truth = cells.obs(groupby).astype(object).map(str).to_numpy()
     labels = [str(label) for label in cells.adata.uns[_keys.CELL_TYPE]["labels"]]
     proba = pd.DataFrame(cells.adata.obsm[_keys.proba(_keys.CELL_TYPE)][test], columns=labels)
     predicted = cells.obs(_keys.CELL_TYPE).astype(object).to_numpy()[test]
     known = np.isin(truth, labels) & learn
-    baselines = annotation_baselines(x[known], truth[known].astype(str), x[test], labels=labels)
-    return annotation_table({"sc_c2s nano": (predicted, proba), **baselines}, truth[test].astype(str))
+    baselines = annotation_baselines(x[known], truth[known], x[test], labels=labels)
+    return annotation_table({"sc_c2s nano": (predicted, proba), **baselines}, truth[test])
 
 
 def _add_umap(data: AnnData | MuData, **where: Any) -> None:
@@ -147,9 +147,9 @@ def write_report(
 ) -> None:
     """Gather tables and pictures in one page."""
     import matplotlib.pyplot as plt
-    import scanpy as sc
 
     from . import pl
+    from .data import open_cells
     from .report import write_report as write_page
 
     with plt.rc_context({"figure.dpi": 120}):
@@ -159,16 +159,11 @@ def write_report(
             "Training": pl.training(data, mod=mod, show=False),
             "Rank and expression": pl.rank_fit(data, mod=mod, show=False),
         }
+        truth, test = open_cells(data, mod=mod).obs(groupby), (adata.obs[_keys.SPLIT] == "test").to_numpy()
         if "X_umap" in adata.obsm:
-            test = adata[(adata.obs[_keys.SPLIT] == "test").to_numpy()]
-            for caption, cells, color in (
-                ("All cells, true label", adata, groupby),
-                ("Test cells, predicted label", test, _keys.CELL_TYPE),
-            ):
-                _, ax = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
-                sc.pl.umap(cells, color=color, ax=ax, show=False, title="", frameon=False)
-                figures[caption] = ax
-        example = adata.obs_names[(adata.obs[_keys.SPLIT] == "test").to_numpy()][0]
+            figures["All cells, true label"] = _umap(adata, truth)
+            figures["Test cells, predicted label"] = _umap(adata[test], adata.obs[_keys.CELL_TYPE][test])
+        example = adata.obs_names[test][0]
         figures[f"The sentence of {example}"] = pl.sentence(data, example, mod=mod, show=False)
         n = adata.obs[_keys.SPLIT].value_counts()
         write_page(
@@ -182,7 +177,7 @@ def write_report(
                 "training cells": int(n.get("train", 0)),
                 "validation cells": int(n.get("validation", 0)),
                 "test cells": int(n.get("test", 0)),
-                "cells without a label": int(adata.obs[groupby].isna().sum()),
+                "cells without a label": int(truth.isna().sum()),
                 "labels": len(adata.uns[_keys.CELL_TYPE]["labels"]),
                 "genes": adata.n_vars,
             },
@@ -190,3 +185,22 @@ def write_report(
             figures=figures,
         )
         plt.close("all")
+
+
+def _umap(adata: AnnData, labels: pd.Series) -> Any:
+    """Draw labels on the layout, in the colours that the user's object has for them."""
+    import matplotlib.pyplot as plt
+    import scanpy as sc
+    from anndata import AnnData
+
+    if not isinstance(labels.dtype, pd.CategoricalDtype):
+        labels = labels.astype(object).map(str, na_action="ignore").astype("category")
+    name, colors = str(labels.name), f"{labels.name}_colors"
+    cells = AnnData(
+        obs=pd.DataFrame({name: labels.array}, index=adata.obs_names),
+        obsm={"X_umap": adata.obsm["X_umap"]},
+        uns={colors: adata.uns[colors]} if colors in adata.uns else {},
+    )
+    _, ax = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    sc.pl.umap(cells, color=name, ax=ax, show=False, title="", frameon=False)
+    return ax
