@@ -149,7 +149,7 @@ def write_report(
     import matplotlib.pyplot as plt
 
     from . import pl
-    from .data import open_cells
+    from .data import open_results
     from .report import write_report as write_page
 
     with plt.rc_context({"figure.dpi": 120}):
@@ -159,10 +159,12 @@ def write_report(
             "Training": pl.training(data, mod=mod, show=False),
             "Rank and expression": pl.rank_fit(data, mod=mod, show=False),
         }
-        truth, test = open_cells(data, mod=mod).obs(groupby), (adata.obs[_keys.SPLIT] == "test").to_numpy()
+        truth, test = open_results(data, mod).obs(groupby), (adata.obs[_keys.SPLIT] == "test").to_numpy()
         if "X_umap" in adata.obsm:
-            figures["All cells, true label"] = _umap(adata, truth)
-            figures["Test cells, predicted label"] = _umap(adata[test], adata.obs[_keys.CELL_TYPE][test])
+            layout, predicted = adata.obsm["X_umap"], adata.obs[_keys.CELL_TYPE]
+            colors = _colors([*adata.uns[_keys.CELL_TYPE]["labels"], *map(str, truth.dropna().unique())])
+            figures["All cells, true label"] = _umap(layout, truth, colors)
+            figures["Test cells, predicted label"] = _umap(layout[test], predicted[test], colors)
         example = adata.obs_names[test][0]
         figures[f"The sentence of {example}"] = pl.sentence(data, example, mod=mod, show=False)
         n = adata.obs[_keys.SPLIT].value_counts()
@@ -187,20 +189,24 @@ def write_report(
         plt.close("all")
 
 
-def _umap(adata: AnnData, labels: pd.Series) -> Any:
-    """Draw labels on the layout, in the colours that the user's object has for them."""
+def _colors(labels: list[str]) -> dict[str, str]:
+    """One colour for each label, the same in every picture."""
+    from scanpy.plotting.palettes import default_20, default_102
+
+    labels = list(dict.fromkeys(labels))
+    palette = default_20 if len(labels) <= len(default_20) else default_102
+    return {label: palette[i % len(palette)] for i, label in enumerate(labels)}
+
+
+def _umap(layout: np.ndarray, labels: pd.Series, colors: dict[str, str]) -> Any:
+    """Draw labels of any kind on a layout."""
     import matplotlib.pyplot as plt
     import scanpy as sc
     from anndata import AnnData
 
-    if not isinstance(labels.dtype, pd.CategoricalDtype):
-        labels = labels.astype(object).map(str, na_action="ignore").astype("category")
-    name, colors = str(labels.name), f"{labels.name}_colors"
-    cells = AnnData(
-        obs=pd.DataFrame({name: labels.array}, index=adata.obs_names),
-        obsm={"X_umap": adata.obsm["X_umap"]},
-        uns={colors: adata.uns[colors]} if colors in adata.uns else {},
-    )
+    labels = labels.astype(object).map(str, na_action="ignore")
+    shown = pd.Categorical(labels, categories=[label for label in colors if (labels == label).any()])
+    cells = AnnData(obs=pd.DataFrame({"label": shown}, index=labels.index), obsm={"X_umap": layout})
     _, ax = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
-    sc.pl.umap(cells, color=name, ax=ax, show=False, title="", frameon=False)
+    sc.pl.umap(cells, color="label", palette=colors, ax=ax, show=False, title="", frameon=False)
     return ax
