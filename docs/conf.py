@@ -59,6 +59,8 @@ napoleon_use_rtype = False
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+# Notebooks draw into the page, also where the terminal was told to draw nowhere.
+os.environ.pop("MPLBACKEND", None)
 # `cache` runs a notebook again when its code has changed, `force` always, `off` never.
 nb_execution_mode = os.environ.get("C2S_DOCS_NOTEBOOKS", "cache")
 nb_execution_timeout = 900
