@@ -207,7 +207,9 @@ def test_donors_stay_together_and_no_test_cells_are_needed(adata, tmp_path) -> N
 def test_labels_that_are_genes_and_numbers(adata, tmp_path) -> None:
     """A cell type called like a gene, one of the prompt's words and one that is a number."""
     adata.obs["odd"] = pd.Series(["GENE0", ":", 3], dtype=object).iloc[np.arange(60) % 3].to_numpy()
-    finetune(adata, output_dir=tmp_path, **FAST | {"groupby": "odd", "n_epochs": 20, "learning_rate": 1e-2}, patience=20)
+    finetune(
+        adata, output_dir=tmp_path, **FAST | {"groupby": "odd", "n_epochs": 20, "learning_rate": 1e-2}, patience=20
+    )
     assert directory.read(tmp_path).labels == ["3", ":", "GENE0"]
     annotate(adata, model=tmp_path, device="cpu")
     assert list(adata.obs["c2s_cell_type"].cat.categories) == ["3", ":", "GENE0"]
@@ -321,12 +323,12 @@ from sc_c2s.tl import finetune
 from sc_c2s.training.sft import OneBar
 OneBar.on_step_begin = lambda *args, **kwargs: time.sleep(0.1)
 nano.build = partial(nano.build, width=32, n_layers=1, n_heads=2)
-finetune(read_h5ad(sys.argv[1]), output_dir=sys.argv[2], groupby="cell_type", n_epochs=16, batch_size=16, device="cpu",
+finetune(read_h5ad(sys.argv[1]), output_dir=sys.argv[2], groupby="cell_type", n_epochs=8, batch_size=16, device="cpu",
          dtype="float32", patience=100, rng=3)
 """
 LIKE_RUN: dict[str, Any] = {
     "groupby": "cell_type",
-    "n_epochs": 16,
+    "n_epochs": 8,
     "batch_size": 16,
     "device": "cpu",
     "dtype": "float32",

@@ -274,6 +274,20 @@ def test_a_run_that_was_stopped_goes_on(tmp_path) -> None:
     assert resumed_history["seconds"].is_monotonic_increasing
 
 
+def test_a_run_that_was_stopped_after_its_last_step_is_not_made_again(tmp_path) -> None:
+    losses = [0.9, 0.8, 0.1, 0.6, 0.5, 0.4, 0.3, 0.3, 0.2, 0.2]
+    validation = Validation(losses)
+    first, history = run(tmp_path, validation)
+    last_seen = validation.seen[-1]
+    once_more = Validation(losses[-1:])
+    again, same_history = run(tmp_path, once_more)
+    for seen in once_more.seen:
+        torch.testing.assert_close(seen, last_seen, rtol=0, atol=0)
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+    assert list(same_history["val_loss"]) == list(history["val_loss"]) == losses
+
+
 def test_patience_that_was_used_up_stays_used_up(tmp_path) -> None:
     losses = [0.1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
     with pytest.raises(Killed):

@@ -142,7 +142,8 @@ def train(
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
-        save_total_limit=1,
+        # The best one and the last one: with 1 the last is gone when training ends, before the model is written.
+        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="loss",
         greater_is_better=False,
