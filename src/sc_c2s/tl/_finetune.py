@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TASKS = ("annotate",)
 NANO_TOP_GENES = 1000
 """Gene vocabulary of a nano; a pretrained model reads every gene."""
-NANO_ROWS, NANO_EPOCHS = 16_000, (1, 30)
+NANO_ROWS, NANO_EPOCHS = 16_000, (1, 20)
 """Rows a nano is shown, and the fewest and most times that each cell is among them."""
 NANO_RATE, PRETRAINED_RATE = 1e-3, 2e-4
 PRETRAINED_EPOCHS = 3
@@ -51,7 +51,7 @@ def finetune(
     n_epochs: int | None = None,
     batch_size: int = 32,
     learning_rate: float | None = None,
-    patience: int = 5,
+    patience: int = 3,
     lora_rank: int = 16,
     device: str = "auto",
     dtype: str = "auto",
@@ -111,7 +111,7 @@ def finetune(
         Share to report on; 0 for none.
     n_epochs
         How often every training cell is shown, at most. By default as often as a nano needs for about 16,000 rows (from
-        1 to 30 times), and 3 times for other models.
+        1 to 20 times), and 3 times for other models.
     batch_size
         Rows in one training step.
     learning_rate
