@@ -65,7 +65,7 @@ def finetune(
 
     The labelled cells are put into three sets: the model learns from the training cells; when to stop and how sure to
     be is decided on the validation cells; the test cells only report. Training cells are shown as variants of
-    themselves (fewer counts, some genes left out, two cells of one label merged), each time another one.
+    themselves (some genes left out, two cells of one label merged), each time another one.
 
     A ``"nano"`` is a decoder of under a million parameters with one token per gene, which is built from the genes at
     hand and trained from scratch, on a laptop, in minutes. Any other causal language model is trained through a LoRA
