@@ -200,7 +200,8 @@ class Validation:
 
 def run(tmp_path: Path, validation: Any, *, n_steps: int = 10, **changes: Any):
     words = ["<cell>", "</cell>", "type", ":", *WORDS, "B"]
-    model, tokenizer = nano.build(words, width=16, n_layers=1, n_heads=2)
+    with sft.quiet():
+        model, tokenizer = nano.build(words, width=16, n_layers=1, n_heads=2)
     order = np.resize(np.arange(12), 4 * n_steps)
     settings = Settings(**vars(SETTINGS) | changes)
     return train(model, tokenizer, make_examples(), order, validation, settings=settings, output_dir=tmp_path)

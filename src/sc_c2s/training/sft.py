@@ -118,9 +118,37 @@ def train(
     The trained model and its history (step, epoch, seconds, train_loss, val_loss, val_accuracy).
     """
     n_steps = len(order) // settings.batch_size
+    callbacks: list[TrainerCallback] = [OneBar(n_steps), EarlyStoppingCallback(settings.patience)]
+    with quiet():
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        config = _config(settings, n_steps, output_dir, precision=precision, on_cpu=on_cpu)
+        rows = as_dataset(tokenizer, examples, order)
+        trainer = AnswerTrainer(
+            model=model,
+            args=config,
+            train_dataset=rows,
+            # The trainer wants rows to evaluate on; what is evaluated is `validate`.
+            eval_dataset=rows.select([0]),
+            processing_class=tokenizer,
+            data_collator=_Collator(tokenizer.pad_token_id),
+            peft_config=peft_config,
+            callbacks=callbacks,
+        )
+        # TRL prints its own bars and tables where it thinks it is in a notebook.
+        trainer.remove_callback(PrinterCallback)
+        trainer.validate, trainer.begun = validate, time.monotonic()
+        trainer.embedding_rate = settings.embedding_rate
+        trainer.closed = answer_tokens(tokenizer, examples) if settings.closed_loss else None
+        trainer.train(resume_from_checkpoint=last_checkpoint(output_dir) if resume else None)
+    return trainer.model, history_table(
+        trainer.state.log_history, rows_per_epoch=len(examples.answers), settings=settings
+    )
+
+
+def _config(settings: Settings, n_steps: int, output_dir: Path, *, precision: str, on_cpu: bool) -> SFTConfig:
+    """Say in the trainer's words how to train."""
     every = max(n_steps // settings.n_evaluations, 1)
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    config = SFTConfig(
+    return SFTConfig(
         output_dir=str(output_dir / CHECKPOINTS),
         num_train_epochs=1,
         per_device_train_batch_size=settings.batch_size,
@@ -152,29 +180,6 @@ def train(
         report_to="none",
         # Patience that was used up before a kill stays used up.
         restore_callback_states_from_checkpoint=True,
-    )
-    callbacks: list[TrainerCallback] = [OneBar(n_steps), EarlyStoppingCallback(settings.patience)]
-    with quiet():
-        rows = as_dataset(tokenizer, examples, order)
-        trainer = AnswerTrainer(
-            model=model,
-            args=config,
-            train_dataset=rows,
-            # The trainer wants rows to evaluate on; what is evaluated is `validate`.
-            eval_dataset=rows.select([0]),
-            processing_class=tokenizer,
-            data_collator=_Collator(tokenizer.pad_token_id),
-            peft_config=peft_config,
-            callbacks=callbacks,
-        )
-        # TRL prints its own bars and tables where it thinks it is in a notebook.
-        trainer.remove_callback(PrinterCallback)
-        trainer.validate, trainer.begun = validate, time.monotonic()
-        trainer.embedding_rate = settings.embedding_rate
-        trainer.closed = answer_tokens(tokenizer, examples) if settings.closed_loss else None
-        trainer.train(resume_from_checkpoint=last_checkpoint(output_dir) if resume else None)
-    return trainer.model, history_table(
-        trainer.state.log_history, rows_per_epoch=len(examples.answers), settings=settings
     )
 
 
