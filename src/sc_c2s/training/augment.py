@@ -16,7 +16,7 @@ class Augmentation:
     ----------
     depth
         Lowest share of the counts that is kept (binomial thinning, share drawn uniformly up to 1). 1, the default,
-        keeps all: cells that were thinned much are unlike those that the model will see, and it does worse on these.
+        keeps all.
     dropout
         Mean share of the genes that are left out of a sentence (the share is drawn uniformly, up to twice the mean).
     mix
