@@ -142,8 +142,8 @@ def is_nano(tokenizer: object) -> bool:
 def _let_through(model: LlamaForCausalLM) -> None:
     """Start values and outputs at the size that keeps what passes through them as large as it was.
 
-    The usual 0.02 is made for wide and deep models. Here it shrinks the mean of the genes, which an answer is read
-    from, twentyfold: most of a short training would go into undoing that.
+    The usual 0.02 is made for wide and deep models. At this width, value and output matrices of that size shrink the
+    mean of the genes, which an answer is read from, about twentyfold.
     """
     import torch
 
