@@ -53,6 +53,8 @@ def build_tokenizer(words: Iterable[str], *, n_reserved: int = N_RESERVED) -> Pr
         eos_token=END,
         padding_side="left",
         clean_up_tokenization_spaces=False,
+        # A label may read like the end token; only the trainer writes that one, by its number.
+        split_special_tokens=True,
         model_max_length=MAX_POSITIONS,
     )
 
@@ -126,6 +128,7 @@ def add_words(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, words
     for word in new:
         vocabulary[_spell(word)] = vocabulary.pop(free.pop(0)) if free else len(vocabulary)
     tokenizer._tokenizer = type(tokenizer.backend_tokenizer).from_str(json.dumps(state))
+    tokenizer._tokenizer.encode_special_tokens = True
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         with torch.random.fork_rng():
             torch.manual_seed(0)
