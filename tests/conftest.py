@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -14,6 +14,7 @@ from scipy import sparse
 
 if TYPE_CHECKING:
     from mudata import MuData
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 matplotlib.use("agg")
 
@@ -96,3 +97,54 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data here: set SC_C2S_DATA to a folder that holds it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def piece_tokenizer() -> PreTrainedTokenizerFast:
+    """Sub-words, as those of pretrained models: a gene and a label have several tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        special_tokens=["<pad>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    genes = " ".join(f"GENE{i}" for i in range(N_GENES))
+    core.train_from_iterator([genes, "The cell type of this cell is:"] * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="</s>")
+
+
+@pytest.fixture(scope="session")
+def make_llama() -> Callable[..., LlamaForCausalLM]:
+    """A tiny model with random weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    def make(n_tokens: int, *, seed: int = 0) -> LlamaForCausalLM:
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=n_tokens,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=None,
+        )
+        return LlamaForCausalLM(config).eval()
+
+    return make
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path, make_llama: Callable[..., LlamaForCausalLM], piece_tokenizer: Any) -> Path:
+    """Directory of a pretrained model, by the looks of it."""
+    make_llama(len(piece_tokenizer)).save_pretrained(tmp_path / "base")
+    piece_tokenizer.save_pretrained(tmp_path / "base")
+    return tmp_path / "base"

@@ -22,8 +22,6 @@ import pytest
 import scanpy as sc
 from anndata import AnnData
 from safetensors.numpy import load_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sc_c2s.metrics import annotation
 from sc_c2s.models import directory, load, nano
@@ -217,6 +215,14 @@ def test_labels_that_are_genes_and_numbers(adata, tmp_path) -> None:
     assert (adata.obs["c2s_cell_type"].astype(str) == adata.obs["odd"].astype(str))[test].mean() > 0.6
 
 
+def test_numbered_clusters_with_a_gap_keep_their_numbers(adata, tmp_path) -> None:
+    """Pandas turns whole numbers into floats where one is missing; a label is "1" all the same."""
+    adata.obs["cluster"] = np.where(np.arange(60) == 7, np.nan, np.arange(60) % 3)
+    finetune(adata, output_dir=tmp_path, **FAST | {"groupby": "cluster", "n_epochs": 1})
+    assert directory.read(tmp_path).labels == ["0", "1", "2"]
+    assert adata.uns["c2s_finetune"]["n_unlabelled"] == 1
+
+
 def test_names_of_genes_that_differ_in_case_only(adata, tmp_path) -> None:
     adata.var_names = [*adata.var_names[:20], *(f"Gene{i}" for i in range(20))]
     finetune(adata, output_dir=tmp_path, **FAST | {"n_epochs": 1})
@@ -250,35 +256,6 @@ def test_a_model_is_replaced_in_its_own_directory(trained, adata, tmp_path) -> N
     card = directory.read(path)
     assert card.data["n_train"] == (adata.obs["c2s_split"] == "train").sum()
     annotate(adata, model=path, device="cpu")
-
-
-@pytest.fixture
-def pretrained(tmp_path, adata) -> Path:
-    """A tiny random Llama with sub-words."""
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=330,
-        special_tokens=["<pad>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    core.train_from_iterator([" ".join(adata.var_names)] * 3, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="</s>")
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
-    )
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
-    return tmp_path / "base"
 
 
 def test_an_adapter_for_a_pretrained_model(pretrained, adata, tmp_path, capfd) -> None:

@@ -17,14 +17,6 @@ OPTIONS = {"lora_rank": 4, "device": "cpu", "dtype": "float32", "seed": 0}
 
 
 @pytest.fixture
-def base(tmp_path, make_llama, piece_tokenizer) -> Path:
-    """A pretrained model."""
-    make_llama(len(piece_tokenizer)).save_pretrained(tmp_path / "base")
-    piece_tokenizer.save_pretrained(tmp_path / "base")
-    return tmp_path / "base"
-
-
-@pytest.fixture
 def earlier(tmp_path) -> Path:
     """A nano that ``tl.finetune`` wrote."""
     model, tokenizer = nano.build(["CD3D", "B"], width=16, n_layers=1, n_heads=2)
@@ -61,13 +53,13 @@ def test_from_an_earlier_nano(earlier) -> None:
     )
 
 
-def test_from_a_pretrained_model(base) -> None:
-    begin = choose(base, **OPTIONS)
+def test_from_a_pretrained_model(pretrained) -> None:
+    begin = choose(pretrained, **OPTIONS)
     assert (begin.small, begin.family) == (False, "english")
     assert (begin.peft_config.r, begin.peft_config.lora_alpha) == (4, 8)
     model, tokenizer = begin.open(["CD3D"], {})
     assert len(tokenizer("CD3D")["input_ids"]) > 1, "its tokenizer stays as it is"
-    assert begin.base == {"name": str(base), "revision": None, "dtype": "float32"}
+    assert begin.base == {"name": str(pretrained), "revision": None, "dtype": "float32"}
 
 
 def adapt(begin: start.Start, path: Path) -> torch.nn.Module:
@@ -84,7 +76,7 @@ def adapt(begin: start.Start, path: Path) -> torch.nn.Module:
     return model
 
 
-def test_an_adapter_finds_its_base_from_anywhere(base, tmp_path, monkeypatch) -> None:
+def test_an_adapter_finds_its_base_from_anywhere(pretrained, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = adapt(choose("base", **OPTIONS), tmp_path / "adapter")
     (tmp_path / "elsewhere").mkdir()
@@ -94,8 +86,8 @@ def test_an_adapter_finds_its_base_from_anywhere(base, tmp_path, monkeypatch) ->
         torch.testing.assert_close(load(tmp_path / "adapter", device="cpu").model(ids).logits, model(ids).logits)
 
 
-def test_an_adapter_is_trained_further(base, tmp_path) -> None:
-    first = adapt(choose(base, **OPTIONS), tmp_path / "first")
+def test_an_adapter_is_trained_further(pretrained, tmp_path) -> None:
+    first = adapt(choose(pretrained, **OPTIONS), tmp_path / "first")
     begin = choose(tmp_path / "first", **OPTIONS)
     assert begin.peft_config is None
     trainable = {name for name, weight in begin.open([], {})[0].named_parameters() if weight.requires_grad}
@@ -109,12 +101,12 @@ def test_an_adapter_is_trained_further(base, tmp_path) -> None:
         assert not torch.allclose(opened, first(ids).logits)
 
 
-def test_the_adapter_of_a_model_from_the_hub_names_its_commit(base, tmp_path, monkeypatch) -> None:
+def test_the_adapter_of_a_model_from_the_hub_names_its_commit(pretrained, tmp_path, monkeypatch) -> None:
     """Not the folder of the cache it was read from, which no other machine has."""
     from dataclasses import replace
 
     def pretend(source, **options):
-        return replace(load(base, device="cpu"), source=source, revision="0123abcd")
+        return replace(load(pretrained, device="cpu"), source=source, revision="0123abcd")
 
     monkeypatch.setattr(start, "load", pretend)
     adapt(choose("somebody/model", **OPTIONS), tmp_path / "adapter")

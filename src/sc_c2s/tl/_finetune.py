@@ -239,6 +239,8 @@ def finetune(
 
 def _labels(column: pd.Series) -> pd.Series:
     """Labels as strings, missing ones as NaN."""
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")  # clusters numbered 0, 1, … turn into floats where a cell has none
     return column.astype(object).where(column.notna(), np.nan).map(str, na_action="ignore")
 
 
