@@ -251,3 +251,17 @@ def test_half_precision_stays_close(make_model, piece_tokenizer, prompts, answer
     one, many = engine.score(prompts, answers, batch_size=1), engine.score(prompts, answers, batch_size=64)
     n_tokens = np.array([len(piece_tokenizer(a)["input_ids"]) + 1 for a in answers])
     assert (np.abs(one - many) / n_tokens).max() < 0.2
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2"])
+def test_states_are_those_of_a_plain_pass(kind, make_model, piece_tokenizer, prompts) -> None:
+    model = make_model(kind, piece_tokenizer)
+    engine = LocalEngine(model, piece_tokenizer)
+    states = engine.embed(prompts)
+    with torch.no_grad():
+        for prompt, state in zip(prompts, states, strict=True):
+            ids = torch.tensor([engine._tokenize([prompt])[0].tolist()])
+            out = model(input_ids=ids, output_hidden_states=True)
+            np.testing.assert_allclose(state, out.hidden_states[-1][0, -1].numpy(), atol=1e-5)
+    np.testing.assert_allclose(engine.embed(prompts[::-1], batch_size=1)[::-1], states, atol=1e-5)
+    assert engine.embed([]).shape == (0, model.config.hidden_size)

@@ -202,3 +202,19 @@ def test_size() -> None:
 def test_which_tokenizers_are_a_nano(tokenizer) -> None:
     assert nano.is_nano(tokenizer)
     assert not nano.is_nano(object())
+
+
+def test_it_starts_by_handing_on_the_mean_of_what_it_sees() -> None:
+    """The last state is a mix of its own vector and the mean of the normalised vectors before, in their directions."""
+    rng = np.random.default_rng(0)
+    vectors = {word: rng.normal(size=16) for word in WORDS}
+    model, tokenizer = small(embeddings=vectors)
+    ids = tokenizer(" ".join(WORDS))["input_ids"]
+    with torch.no_grad():
+        states = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+        table = model.get_input_embeddings().weight[ids]
+    seen = table / table.square().mean(dim=1, keepdim=True).sqrt()
+    expected = table[-1] + seen.mean(dim=0)
+    expected /= expected.square().mean().sqrt()
+    # Queries and keys start small, not at zero, so that attention is even but for a little.
+    assert torch.nn.functional.cosine_similarity(states[-1][0, -1], expected, dim=0) > 0.99

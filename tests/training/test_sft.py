@@ -166,15 +166,16 @@ def test_the_tokens_of_answers(tokenizer) -> None:
     said = {token for answer in ANSWERS for token in tokenizer("x :" + answer)["input_ids"]}
     prompt = set(tokenizer("x :")["input_ids"])
     assert closed == sorted(set(closed))
-    assert said - prompt <= set(closed) <= said | {tokenizer.eos_token_id}
-    assert tokenizer.eos_token_id in closed
+    assert said - prompt <= set(closed) <= said
+    assert tokenizer.eos_token_id not in closed
 
 
 def test_the_closed_loss_is_that_of_a_choice_among_answer_tokens(tokenizer, make_llama) -> None:
     model = make_llama(len(tokenizer))
     examples = make_examples()
     closed = answer_tokens(tokenizer, examples)
-    rows = list(as_dataset(tokenizer, examples, np.arange(12)))
+    rows = list(as_dataset(tokenizer, examples, np.arange(12), closing=False))
+    assert not any(tokenizer.eos_token_id in row["input_ids"] for row in rows)
     total, n = 0.0, 0
     with torch.no_grad():
         loss, _ = loss_of(model, _Collator(tokenizer.pad_token_id)(rows), closed=closed)
@@ -221,10 +222,10 @@ def test_embeddings_move_at_their_own_rate(tmp_path, rate) -> None:
 
 
 def test_history(tmp_path) -> None:
-    losses = [0.9, 0.8, 0.7, 0.6, 0.5]
+    losses = [0.95, 0.9, 0.8, 0.7, 0.6, 0.5]
     _, history = run(tmp_path, Validation(losses), n_evaluations=5)
     assert list(history.columns) == ["step", "epoch", "train_loss", "val_loss", "val_accuracy", "seconds"]
-    assert list(history["step"]) == [2, 4, 6, 8, 10]
+    assert list(history["step"]) == [1, 2, 4, 6, 8, 10]
     np.testing.assert_allclose(history["epoch"], history["step"] * 4 / 12)
     assert list(history["val_loss"]) == losses
     assert history["train_loss"].notna().all()
@@ -238,6 +239,15 @@ def test_the_best_state_is_kept(tmp_path) -> None:
     assert len(history) == 10, "patience was not used up"
     torch.testing.assert_close(model.get_input_embeddings().weight.detach(), validation.seen[2], rtol=0, atol=0)
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_the_start_is_kept_where_training_makes_it_worse(tmp_path) -> None:
+    with sft.quiet():
+        start, _ = nano.build(["<cell>", "</cell>", "type", ":", *WORDS, "B"], width=16, n_layers=1, n_heads=2)
+    model, history = run(tmp_path, Validation([0.1, 0.5, 0.5]), n_evaluations=2)
+    assert list(history["step"]) == [1, 5, 10]
+    for name, value in start.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
 
 
 def test_it_stops_early(tmp_path) -> None:

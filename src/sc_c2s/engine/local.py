@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -96,8 +97,6 @@ class LocalEngine:
         -------
         Array of float64 (prompts × answers).
         """
-        import torch
-
         prompts, answers = list(prompts), list(answers)
         if not answers:
             raise ValueError("There is nothing to score; give at least one answer.")
@@ -106,20 +105,36 @@ class LocalEngine:
             return scores
         tokens = self._tokenize(prompts)
         groups = self._groups(prompts, answers, tokens)
-        self._check_context(groups, tokens)
-
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with progress(desc="scoring", total=len(prompts), unit="prompt", disable=self.quiet or None) as bar:
-                for tree, members in groups.items():
-                    self._score_group(tree, members, tokens, scores, batch_size or self.batch_size, bar.update)
-        except torch.OutOfMemoryError as error:
-            error.add_note("One prompt alone does not fit into memory: use shorter prompts or another device.")
-            raise
-        finally:
-            self.model.train(was_training)
+        depths = np.zeros(len(prompts), dtype=int)
+        for tree, members in groups.items():
+            depths[members] = tree.depth
+        self._check_context(tokens, depths)
+        with self._reading("scoring", len(prompts)) as done:
+            for tree, members in groups.items():
+                self._score_group(tree, members, tokens, scores, batch_size, done)
         return scores
+
+    def embed(self, prompts: Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
+        """Hidden state at the last token of every prompt: what the next token is told from.
+
+        Parameters
+        ----------
+        prompts
+            Texts.
+        batch_size
+            Prompts in a batch, for this call.
+
+        Returns
+        -------
+        Array of float32 (prompts × width), behind the last layer and its normalisation.
+        """
+        tokens = self._tokenize(list(prompts))
+        self._check_context(tokens, np.zeros(len(tokens), dtype=int))
+        states = np.full((len(tokens), self._config.hidden_size), np.nan, dtype=np.float32)
+        with self._reading("embedding", len(tokens)) as done:
+            everyone = np.arange(len(tokens))
+            self._in_batches(everyone, tokens, states, batch_size, lambda _: (1, 0), self._read_state, done)
+        return states
 
     # ---- text to tokens -------------------------------------------------------------------------
 
@@ -163,23 +178,33 @@ class LocalEngine:
         end = self.tokenizer.eos_token_id
         return {AnswerTree.build(paths, end=end): np.array(members) for paths, members in by_paths.items()}
 
-    def _check_context(self, groups: dict[AnswerTree, np.ndarray], tokens: list[np.ndarray]) -> None:
+    def _check_context(self, tokens: list[np.ndarray], n_more: np.ndarray) -> None:
         context = getattr(self._config, "max_position_embeddings", None)
-        if context is None:
-            return
-        too_long = [
-            len(tokens[i]) + tree.depth
-            for tree, members in groups.items()
-            for i in members
-            if len(tokens[i]) + tree.depth > context
-        ]
-        if too_long:
+        needed = np.array([len(ids) for ids in tokens], dtype=int) + n_more
+        n_long = 0 if context is None else int((needed > context).sum())
+        if n_long:
             raise ValueError(
-                f"{len(too_long)} of {len(tokens)} prompts do not fit into the model's context of {context} tokens "
-                f"(the longest needs {max(too_long)}); write shorter sentences with a smaller n_genes."
+                f"{n_long} of {len(tokens)} prompts do not fit into the model's context of {context} tokens "
+                f"(the longest needs {needed.max()}); write shorter sentences with a smaller n_genes."
             )
 
     # ---- batches --------------------------------------------------------------------------------
+
+    @contextmanager
+    def _reading(self, what: str, n_prompts: int) -> Iterator[Callable[[int], Any]]:
+        """Switch training off for a while, behind one progress bar."""
+        import torch
+
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with progress(desc=what, total=n_prompts, unit="prompt", disable=self.quiet or None) as bar:
+                yield bar.update
+        except torch.OutOfMemoryError as error:
+            error.add_note("One prompt alone does not fit into memory: use shorter prompts or another device.")
+            raise
+        finally:
+            self.model.train(was_training)
 
     def _score_group(
         self,
@@ -190,31 +215,56 @@ class LocalEngine:
         batch_size: int | None,
         done: Callable[[int], Any],
     ) -> None:
+        shortest = min((tokens[i] for i in members), key=len)
+
+        def load(length: int) -> tuple[int, int]:
+            if self._method(tree, length, shortest) == "tree":
+                return 1, tree.n_nodes
+            return len(tree.answers), tree.depth
+
+        def read(prompts: list[np.ndarray]) -> np.ndarray:
+            return self._run(self._method(tree, len(prompts[0]), shortest), prompts, tree)
+
+        self._in_batches(members, tokens, scores, batch_size, load, read, done)
+
+    def _in_batches(
+        self,
+        members: np.ndarray,
+        tokens: list[np.ndarray],
+        out: np.ndarray,
+        batch_size: int | None,
+        load: Callable[[int], tuple[int, int]],
+        read: Callable[[list[np.ndarray]], np.ndarray],
+        done: Callable[[int], Any],
+    ) -> None:
+        """Read prompts batch by batch, longest first; a batch that does not fit into memory is halved.
+
+        ``load`` says how many sequences the model reads for a prompt of a length, and how many tokens more in each.
+        """
         import torch
 
         lengths = np.array([len(tokens[i]) for i in members])
-        order = members[np.argsort(-lengths, kind="stable")]  # longest first: neighbours pad little, memory fails early
-        shortest = tokens[order[-1]]
+        order = members[np.argsort(-lengths, kind="stable")]  # neighbours pad little, memory fails early
         budget = _BATCH_TOKENS.get(self.model.device.type, _BATCH_TOKENS["cuda"])
+        batch_size = batch_size or self.batch_size
         at_most = batch_size or budget  # sequences that the model reads at once
         start = 0
         while start < len(order):
             length = len(tokens[order[start]])
-            method = self._method(tree, length, shortest)
-            n_sequences, n_tokens = (1, tree.n_nodes) if method == "tree" else (len(tree.answers), tree.depth)
+            n_sequences, n_more = load(length)
             size = at_most // n_sequences
             if batch_size is None:
-                size = min(size, budget // (n_sequences * (length + n_tokens)))
+                size = min(size, budget // (n_sequences * (length + n_more)))
             size = min(max(size, 1), len(order) - start)
             batch = order[start : start + size]
             try:
-                part = self._run(method, [tokens[i] for i in batch], tree)
+                part = read([tokens[i] for i in batch])
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
                 at_most = size // 2 * n_sequences
             else:
-                scores[batch] = part
+                out[batch] = part
                 start += size
                 done(size)
                 continue
@@ -331,6 +381,15 @@ class LocalEngine:
         logits = logits[torch.arange(len(pairs), device=logits.device)[:, None], columns.clamp(max=keep - 1)]
         answer_ids = self._tensor(tree.ids).repeat(len(prompts), 1)
         return _log_prob(logits, answer_ids[..., None])[..., 0].reshape(-1, n_answers, longest)
+
+    def _read_state(self, prompts: list[np.ndarray]) -> np.ndarray:
+        import torch
+
+        ids, n_pad = self._pad_left(prompts)
+        inputs = self._padded(n_pad, ids.shape[1]) if n_pad.any() else {}
+        with torch.inference_mode():
+            states = self._forward(ids, keep=1, use_cache=False, output_hidden_states=True, **inputs).hidden_states
+            return states[-1][:, -1].float().cpu().numpy()
 
     # ---- small parts ----------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from sc_c2s.engine.local import LocalEngine
 from sc_c2s.engine.scoring import probabilities
 from sc_c2s.metrics.annotation import annotation
 from sc_c2s.models import directory
+from sc_c2s.models.nano import WIDTH
 from sc_c2s.prompts import annotate_answer, annotate_prompt, get_family
 from sc_c2s.sentences.inverse import fit_rank_expression
 from sc_c2s.sentences.recipe import Recipe
@@ -30,11 +31,11 @@ from . import sft
 from .augment import Augmentation, Augmenter, pseudo_counts
 from .calibration import fit_temperature
 from .examples import Examples, schedule
+from .probe import N_VARIANTS, place_answers, probe_rows
 from .split import SETS, TEST, TRAIN, VALIDATION
 from .start import NANO, Start
 from .vocabulary import gene_embeddings, informative_genes
 
-EMBEDDING_DIMS = 64
 RUN = "run.json"
 
 
@@ -161,7 +162,7 @@ def train_annotator(
     others = [*get_family(plan.family).words, *map(quote, [data.groupby, *labels])]
     placed = {}
     if start.base["name"] == NANO:  # every other model has its own embeddings, and reads many more genes
-        embeddings = gene_embeddings(data.log[learn][:, vocabulary], n_dims=EMBEDDING_DIMS, seed=plan.settings.seed)
+        embeddings = gene_embeddings(data.log[learn][:, vocabulary], n_dims=WIDTH, seed=plan.settings.seed)
         # A label that is also the name of a gene shares its token, and starts like the other labels.
         placed = {word: vector for word, vector in zip(words, embeddings, strict=True) if word not in others}
     model, tokenizer = start.open([*others, *words], placed)
@@ -199,6 +200,12 @@ def train_annotator(
         plan.recipe.n_genes,
     )
     order = schedule(counts.getnnz(axis=1), n_epochs=plan.n_epochs, batch_size=plan.settings.batch_size, rng=rng)
+    if start.small:
+        chosen = probe_rows(learn_codes, rng)
+        again = np.tile(chosen, N_VARIANTS)
+        variants = [examples.row(cell, len(order) + i)[0] for i, cell in enumerate(again)]
+        shown = learn_codes[np.concatenate([chosen, again])]
+        place_answers(model, tokenizer, [*prompts(learn[chosen]), *variants], shown, answers)
     model, history = sft.train(
         model,
         tokenizer,

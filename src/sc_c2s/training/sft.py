@@ -56,7 +56,8 @@ class Settings:
     embedding_rate
         Learning rate of the token embeddings, as a share of that of the other weights.
     closed_loss
-        Learn to choose among the tokens that occur in answers, instead of among all tokens.
+        Learn to choose among the tokens that occur in answers, instead of among all tokens, and leave the end token
+        out. For answers none of which begins with another, such as those of one token: they are scored that way.
     weight_decay
         AdamW's decay of the weights.
     n_evaluations
@@ -118,11 +119,11 @@ def train(
     The trained model and its history (step, epoch, seconds, train_loss, val_loss, val_accuracy).
     """
     n_steps = len(order) // settings.batch_size
-    callbacks: list[TrainerCallback] = [OneBar(n_steps), EarlyStoppingCallback(settings.patience)]
+    callbacks: list[TrainerCallback] = [OneBar(n_steps), JudgeStart(), EarlyStoppingCallback(settings.patience)]
     with quiet():
         on_cpu = next(model.parameters()).device.type == "cpu"
         config = _config(settings, n_steps, output_dir, precision=precision, on_cpu=on_cpu)
-        rows = as_dataset(tokenizer, examples, order)
+        rows = as_dataset(tokenizer, examples, order, closing=not settings.closed_loss)
         trainer = AnswerTrainer(
             model=model,
             args=config,
@@ -313,6 +314,18 @@ class _Collator:
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
 
+class JudgeStart(TrainerCallback):
+    """Let the start stand for choice as well: training may make a good one worse.
+
+    The learning rate of the first step is zero, so the state after it is the start.
+    """
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Have the first step scored and saved."""
+        if state.global_step == 1:
+            control.should_log = control.should_evaluate = control.should_save = True
+
+
 class OneBar(TrainerCallback):
     """The one progress bar of training."""
 
@@ -337,18 +350,23 @@ class OneBar(TrainerCallback):
         self.bar.close()
 
 
-def as_dataset(tokenizer: PreTrainedTokenizerBase, examples: Examples, order: np.ndarray) -> Dataset:
-    """Rows as a dataset that writes and tokenises each of them when it is read."""
+def as_dataset(
+    tokenizer: PreTrainedTokenizerBase, examples: Examples, order: np.ndarray, *, closing: bool = True
+) -> Dataset:
+    """Rows as a dataset that writes and tokenises each of them when it is read; ``closing`` adds the end token."""
 
     def write(batch: dict[str, list[int]]) -> dict[str, list[list[int]]]:
         pairs = [examples.row(cell, i) for cell, i in zip(batch["cell"], batch["i"], strict=True)]
-        return _tokenise(tokenizer, pairs)
+        return _tokenise(tokenizer, pairs, closing=closing)
 
     return Dataset.from_dict({"cell": order, "i": np.arange(len(order))}).with_transform(write)
 
 
-def _tokenise(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) -> dict[str, list[list[int]]]:
-    """Read prompts with their answers; what is learned is the answer and the end token."""
+def _tokenise(
+    tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]], *, closing: bool
+) -> dict[str, list[list[int]]]:
+    """Read prompts with their answers; what is learned is the answer, with ``closing`` also that it ends there."""
+    end = [tokenizer.eos_token_id] if closing else []
     read = tokenizer([prompt + answer for prompt, answer in pairs], return_offsets_mapping=True)
     rows, labels = [], []
     for (prompt, _), ids, offsets in zip(pairs, read["input_ids"], read["offset_mapping"], strict=True):
@@ -356,15 +374,15 @@ def _tokenise(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) 
             ids, offsets = ids[:-1], offsets[:-1]
         # A token that reaches past the prompt belongs to the answer, also where a tokenizer merges across the border.
         learned = [token if end > len(prompt) else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]
-        rows.append([*ids, tokenizer.eos_token_id])
-        labels.append([*learned, tokenizer.eos_token_id])
+        rows.append([*ids, *end])
+        labels.append([*learned, *end])
     return {"input_ids": rows, "labels": labels}
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, examples: Examples) -> torch.Tensor:
-    """Tokens that occur in answers, the end token included, in order."""
+    """Tokens that occur in answers, in order."""
     empty = examples.prompt("")
-    rows = _tokenise(tokenizer, [(empty, answer) for answer in dict.fromkeys(examples.answers)])
+    rows = _tokenise(tokenizer, [(empty, answer) for answer in dict.fromkeys(examples.answers)], closing=False)
     return torch.tensor(sorted({token for row in rows["labels"] for token in row if token != IGNORED}))
 
 
