@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -137,7 +138,11 @@ def test_a_seed_and_a_split_are_passed_on(files, tmp_path) -> None:
     ],
 )
 def test_annotate(files, model, tmp_path, adata, file, out, options) -> None:
-    result = c2s_("annotate", files / file, "--model", model[1], "--out", tmp_path / out, "--device", "cpu", *options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="From 0.4 .update", category=FutureWarning)
+        result = c2s_(
+            "annotate", files / file, "--model", model[1], "--out", tmp_path / out, "--device", "cpu", *options
+        )
     assert result.exit_code == 0, result.output
     read = {".h5ad": anndata.read_h5ad, ".zarr": anndata.read_zarr, ".h5mu": mudata.read_h5mu}
     stored = read[Path(out).suffix](tmp_path / out)

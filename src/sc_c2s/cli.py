@@ -220,7 +220,8 @@ def _read(file: Path, *, backed: bool = False) -> Any:
     if file.suffix == ".h5mu":
         import mudata
 
-        return mudata.read_h5mu(file, backed="r" if backed else None)
+        with _as_of_mudata_0_4():
+            return mudata.read_h5mu(file, backed="r" if backed else None)
     import anndata
 
     if file.suffix == ".zarr":
@@ -232,10 +233,18 @@ def _read(file: Path, *, backed: bool = False) -> Any:
 
 def _write(data: Any, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".zarr":
-        data.write_zarr(out)
-    else:
-        data.write(out)
+    with _as_of_mudata_0_4() if hasattr(data, "mod") else contextlib.nullcontext():
+        if out.suffix == ".zarr":
+            data.write_zarr(out)
+        else:
+            data.write(out)
+
+
+def _as_of_mudata_0_4() -> contextlib.AbstractContextManager[Any]:
+    """Copy no columns of the modalities to the whole but our own, and have no warning of it."""
+    import mudata
+
+    return mudata.set_options(pull_on_update=False)
 
 
 if __name__ == "__main__":
