@@ -15,6 +15,16 @@ from .annotation import (
     reliability,
 )
 from .baselines import annotation_baselines
+from .distances import (
+    energy_distance,
+    frechet_distance,
+    gene_wasserstein,
+    median_bandwidth,
+    mmd,
+    sliced_wasserstein,
+)
+from .fold_changes import fold_change_agreement, log_fold_changes, top_gene_overlap, top_genes
+from .generation import generation
 
 __all__ = [
     "HEADINGS",
@@ -25,7 +35,18 @@ __all__ = [
     "annotation_table",
     "chance_calibration_error",
     "confusion",
+    "energy_distance",
     "expected_calibration_error",
+    "fold_change_agreement",
+    "frechet_distance",
+    "gene_wasserstein",
+    "generation",
+    "log_fold_changes",
+    "median_bandwidth",
+    "mmd",
     "paired",
     "reliability",
+    "sliced_wasserstein",
+    "top_gene_overlap",
+    "top_genes",
 ]
