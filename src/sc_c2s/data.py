@@ -118,6 +118,13 @@ class Cells:
         columns = ", ".join(map(str, self.adata.obs.columns)) or "none"
         raise KeyError(f"obs has no column {key!r}; its columns are: {columns}.")
 
+    def labels(self, key: str) -> pd.Series:
+        """Column of `obs` as strings, NaN where there is none; where a label is missing, 1.0 is still "1"."""
+        column = self.obs(key)
+        if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+            column = column.astype("Int64")  # pandas makes floats of whole numbers where one is missing
+        return column.astype(object).where(column.notna(), np.nan).map(str, na_action="ignore")
+
     def write(
         self,
         *,

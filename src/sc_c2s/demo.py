@@ -107,7 +107,7 @@ def score(data: AnnData | MuData, *, groupby: str, **where: Any) -> pd.DataFrame
     cells = open_cells(data, **where)
     x, split = log_expression(cells.matrix()), cells.obs(_keys.SPLIT).astype(object).to_numpy()
     test, learn = split == "test", np.isin(split, ["train", "validation"])
-    truth = cells.obs(groupby).astype(object).map(str).to_numpy()
+    truth = cells.labels(groupby).to_numpy()
     labels = [str(label) for label in cells.adata.uns[_keys.CELL_TYPE]["labels"]]
     proba = pd.DataFrame(cells.adata.obsm[_keys.proba(_keys.CELL_TYPE)][test], columns=labels)
     predicted = cells.obs(_keys.CELL_TYPE).astype(object).to_numpy()[test]
@@ -159,10 +159,10 @@ def write_report(
             "Training": pl.training(data, mod=mod, show=False),
             "Rank and expression": pl.rank_fit(data, mod=mod, show=False),
         }
-        truth, test = open_results(data, mod).obs(groupby), (adata.obs[_keys.SPLIT] == "test").to_numpy()
+        truth, test = open_results(data, mod).labels(groupby), (adata.obs[_keys.SPLIT] == "test").to_numpy()
         if "X_umap" in adata.obsm:
             layout, predicted = adata.obsm["X_umap"], adata.obs[_keys.CELL_TYPE]
-            colors = _colors([*adata.uns[_keys.CELL_TYPE]["labels"], *map(str, truth.dropna().unique())])
+            colors = _colors([*adata.uns[_keys.CELL_TYPE]["labels"], *truth.dropna().unique()])
             figures["All cells, true label"] = _umap(layout, truth, colors)
             figures["Test cells, predicted label"] = _umap(layout[test], predicted[test], colors)
         example = adata.obs_names[test][0]

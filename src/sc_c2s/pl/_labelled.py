@@ -24,7 +24,7 @@ def cells_of_split(
     The AnnData that holds the results, and the true labels of those cells under their names.
     """
     cells = open_results(data, mod)
-    adata, truth = cells.adata, cells.obs(groupby)
+    adata, truth = cells.adata, cells.labels(groupby)
     chosen = truth.notna()
     if split is not None and _keys.SPLIT in adata.obs:
         of_split = adata.obs[_keys.SPLIT].astype(object)

@@ -179,7 +179,7 @@ def finetune(
         data, mod=mod, layer=layer, use_raw=use_raw, gene_symbols=gene_symbols, mask_var=mask_var, copy=copy
     )
     generator = resolve_rng(rng, random_state)
-    labels = _labels(cells.obs(groupby))
+    labels = cells.labels(groupby)
     by = None if split_key is None else cells.obs(split_key)
 
     from sc_c2s.training.split import split_cells
@@ -239,13 +239,6 @@ def finetune(
         ),
     )
     return cells.result()
-
-
-def _labels(column: pd.Series) -> pd.Series:
-    """Labels as strings, missing ones as NaN."""
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        column = column.astype("Int64")  # clusters numbered 0, 1, … turn into floats where a cell has none
-    return column.astype(object).where(column.notna(), np.nan).map(str, na_action="ignore")
 
 
 def _labelled(
