@@ -52,10 +52,14 @@ def fold_change_agreement(
 
     Parameters
     ----------
-    real, other
-        Cells × the same genes, in log1p counts per 10,000.
-    real_labels, other_labels
-        Group of each cell. Groups that both have are compared; the rest of a group is made of these groups only.
+    real
+        Real cells × genes, in log1p counts per 10,000.
+    real_labels
+        Group of each of them.
+    other
+        Other cells × the same genes, in the same units.
+    other_labels
+        Group of each of them. Groups that both have are compared; the rest of a group is made of these groups only.
     least_share
         A gene takes part in a group's comparison where this share of the real cells of the group, or of the rest,
         expresses it.
