@@ -21,15 +21,13 @@ import numpy as np
 import pandas as pd
 import torch
 from annotation import cells, folds
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 
+from sc_c2s.metrics import annotation, annotation_baselines
 from sc_c2s.sentences.inverse import log_expression
-from sc_c2s.sentences.recipe import Recipe
-from sc_c2s.tl import _finetune as defaults
 from sc_c2s.training import annotator, sft, start
-from sc_c2s.training.augment import NONE, Augmentation
+from sc_c2s.training.augment import NONE
+from sc_c2s.training.plan import Plan, make_plan
 
 SCRATCH_RATE = 1e-3
 """Learning rate for a head that starts at random, which 5e-5 would not move far."""
@@ -75,26 +73,13 @@ PATCHES: dict[str, list[Any]] = {
 }
 
 
-def plan(name: str, n_train: int, seed: int) -> annotator.Plan:
-    """What ``tl.finetune`` would do, but for one thing."""
-    fast = name in ("labels start at random", "both start at random", "20 x the learning rate")
-    return annotator.Plan(
-        family="nano",
-        recipe=Recipe(n_genes=None, organism="Homo sapiens"),
-        n_top_genes=defaults.NANO_TOP_GENES,
-        n_epochs=int(np.clip(defaults.NANO_ROWS / n_train, *defaults.NANO_EPOCHS)),
-        augmentation=NONE if name == "no variants of cells" else Augmentation(),
-        settings=sft.Settings(
-            learning_rate=SCRATCH_RATE if fast else defaults.NANO_RATE,
-            batch_size=32,
-            embedding_rate=0.1,
-            closed_loss=True,
-            weight_decay=0.05,
-            n_evaluations=defaults.N_EVALUATIONS,
-            patience=defaults.N_EVALUATIONS + 1,
-            seed=seed,
-        ),
-    )
+def change(how: Plan, name: str) -> Plan:
+    """What ``tl.finetune`` does by itself, but for one thing."""
+    if name == "no variants of cells":
+        return replace(how, augmentation=NONE)
+    if name in ("labels start at random", "both start at random", "20 x the learning rate"):
+        return replace(how, settings=replace(how.settings, learning_rate=SCRATCH_RATE))
+    return how
 
 
 def judge(data: annotator.LabelledCells, name: str, *, seed: int) -> dict[str, float]:
@@ -102,14 +87,14 @@ def judge(data: annotator.LabelledCells, name: str, *, seed: int) -> dict[str, f
     begin = start.choose("nano", lora_rank=0, device="cpu", dtype="float32", seed=seed)
     clock = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        for change in PATCHES[name]:
-            change.start()
+        for part in PATCHES[name]:
+            part.start()
         try:
-            how = plan(name, len(data.of("train")), seed)
-            _, history = annotator.train_annotator(data, how, begin, output_dir=Path(folder))
+            plan = make_plan(begin, n_train=len(data.of("train")), organism=data.organism, seed=seed)
+            _, history = annotator.train_annotator(data, change(plan, name), begin, output_dir=Path(folder))
         finally:
-            for change in PATCHES[name]:
-                change.stop()
+            for part in PATCHES[name]:
+                part.stop()
     first, best = history.iloc[0], history.loc[history["val_loss"].idxmin()]
     return {
         "loss at start": first["val_loss"],
@@ -124,11 +109,10 @@ def judge(data: annotator.LabelledCells, name: str, *, seed: int) -> dict[str, f
 def reference(data: annotator.LabelledCells) -> dict[str, float]:
     """Logistic regression on log expression, on the same cells."""
     learn, check = data.of("train"), data.of("validation")
-    model = LogisticRegression(max_iter=1000).fit(data.log[learn], data.labels[learn])
-    return {
-        "loss": log_loss(data.labels[check], model.predict_proba(data.log[check]), labels=model.classes_),
-        "accuracy": accuracy_score(data.labels[check], model.predict(data.log[check])),
-    }
+    found = annotation_baselines(data.log[learn], data.labels[learn], data.log[check], labels=sorted(set(data.labels)))
+    predicted, proba = found["logistic regression"]
+    scores = annotation(data.labels[check], predicted, proba=proba)
+    return {"loss": scores["log_loss"], "accuracy": scores["accuracy"]}
 
 
 def main() -> None:
@@ -144,7 +128,14 @@ def main() -> None:
         adata = adata[folds(adata, 5, options.seed)[0] != "test"].copy()
         labels, x = adata.obs["label"].to_numpy(), adata.X.tocsr()
         data = annotator.LabelledCells(
-            x, log_expression(x), adata.var_names.to_numpy(), adata.obs_names.to_numpy(), labels, labels, "label", None
+            x,
+            log_expression(x),
+            adata.var_names.to_numpy(),
+            adata.obs_names.to_numpy(),
+            labels,
+            labels,
+            "label",
+            "Homo sapiens",
         )
         thirds = StratifiedKFold(3, shuffle=True, random_state=options.seed).split(x, labels)
         found: dict[str, list[dict[str, float]]] = {}

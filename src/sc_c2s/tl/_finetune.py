@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 TASKS = ("annotate",)
-NANO_TOP_GENES = 1000
-"""Gene vocabulary of a nano; a pretrained model reads every gene."""
-NANO_ROWS, NANO_EPOCHS = 8_000, (1, 20)
-"""Rows a nano is shown, and the fewest and most times that each cell is among them."""
-NANO_RATE, PRETRAINED_RATE = 5e-5, 2e-4
-PRETRAINED_EPOCHS, PRETRAINED_PATIENCE = 3, 3
-PRETRAINED_GENES = 200
-"""Sentence of a pretrained model, which spends three or four tokens on a gene."""
-N_EVALUATIONS = 10
 
 
 def finetune(
@@ -191,22 +182,26 @@ def finetune(
         + (f"; {n} cells without one are left out" if (n := int((~used).sum())) else "")
     )
 
-    card, history = _train(
-        _labelled(cells, labels, split, used, groupby=groupby, organism=organism),
-        model=model,
-        output_dir=Path(output_dir),
+    from sc_c2s.training.annotator import train_annotator
+    from sc_c2s.training.plan import make_plan
+    from sc_c2s.training.start import choose
+
+    seed = int(generator.integers(2**31))
+    labelled = _labelled(cells, labels, split, used, groupby=groupby, organism=organism)
+    begin = choose(model, lora_rank=lora_rank, device=device, dtype=dtype, seed=seed)
+    plan = make_plan(
+        begin,
+        n_train=len(labelled.of("train")),
+        organism=labelled.organism,
+        seed=seed,
         n_genes=n_genes,
         n_top_genes=n_top_genes,
         n_epochs=n_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         patience=patience,
-        lora_rank=lora_rank,
-        device=device,
-        dtype=dtype,
-        resume=resume,
-        seed=int(generator.integers(2**31)),
     )
+    card, history = train_annotator(labelled, plan, begin, output_dir=Path(output_dir), resume=resume)
 
     params = {
         **cells.params,
@@ -258,57 +253,3 @@ def _labelled(
         groupby=groupby,
         organism=guess_organism(cells.genes) if organism is None else organism,
     )
-
-
-def _train(
-    cells: Any,
-    *,
-    model: str | Path,
-    output_dir: Path,
-    n_genes: int | None,
-    n_top_genes: int | None,
-    n_epochs: int | None,
-    batch_size: int,
-    learning_rate: float | None,
-    patience: int | None,
-    lora_rank: int,
-    device: str,
-    dtype: str,
-    resume: bool,
-    seed: int,
-) -> Any:
-    """Fill in what depends on the kind of model, and train it."""
-    from sc_c2s.sentences.recipe import Recipe
-    from sc_c2s.training import annotator, sft, start
-    from sc_c2s.training.augment import Augmentation
-
-    begin = start.choose(model, lora_rank=lora_rank, device=device, dtype=dtype, seed=seed)
-    n_train = len(cells.of("train"))
-    if n_epochs is None:
-        n_epochs = int(np.clip(NANO_ROWS / n_train, *NANO_EPOCHS)) if begin.small else PRETRAINED_EPOCHS
-    if n_genes is None and not begin.small:
-        n_genes = PRETRAINED_GENES
-    if n_top_genes is None:
-        n_top_genes = NANO_TOP_GENES if begin.small else 0
-    if patience is None:
-        patience = N_EVALUATIONS + 1 if begin.small else PRETRAINED_PATIENCE
-    if learning_rate is None:
-        learning_rate = NANO_RATE if begin.small else PRETRAINED_RATE
-    plan = annotator.Plan(
-        family=begin.family,
-        recipe=Recipe(n_genes=n_genes, organism=cells.organism),
-        n_top_genes=n_top_genes or None,
-        n_epochs=n_epochs,
-        augmentation=Augmentation(),
-        settings=sft.Settings(
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            embedding_rate=0.1 if begin.small else 1.0,
-            closed_loss=begin.small,
-            weight_decay=0.05 if begin.small else 0.0,
-            n_evaluations=N_EVALUATIONS,
-            patience=patience,
-            seed=seed,
-        ),
-    )
-    return annotator.train_annotator(cells, plan, begin, output_dir=output_dir, resume=resume)

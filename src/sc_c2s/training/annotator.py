@@ -24,13 +24,13 @@ from sc_c2s.models import directory
 from sc_c2s.models.nano import WIDTH
 from sc_c2s.prompts import annotate_answer, annotate_prompt, get_family
 from sc_c2s.sentences.inverse import fit_rank_expression
-from sc_c2s.sentences.recipe import Recipe
 from sc_c2s.sentences.text import quote
 
 from . import sft
-from .augment import Augmentation, Augmenter, pseudo_counts
+from .augment import Augmenter, pseudo_counts
 from .calibration import fit_temperature
 from .examples import Examples, schedule
+from .plan import Plan
 from .probe import N_VARIANTS, place_answers, probe_rows
 from .split import SETS, TEST, TRAIN, VALIDATION
 from .start import NANO, Start
@@ -87,34 +87,6 @@ class LabelledCells:
         for array in (self.x.indptr, self.x.indices, self.x.data):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is trained, and on which sentences.
-
-    Attributes
-    ----------
-    family
-        Prompt family.
-    recipe
-        How sentences are made.
-    n_top_genes
-        Size of the gene vocabulary; ``None`` keeps every expressed gene.
-    n_epochs
-        Number of times every training cell is shown, each time as another variant.
-    augmentation
-        How far variants go.
-    settings
-        How the trainer is run.
-    """
-
-    family: str
-    recipe: Recipe
-    n_top_genes: int | None
-    n_epochs: int
-    augmentation: Augmentation
-    settings: sft.Settings
 
 
 def train_annotator(

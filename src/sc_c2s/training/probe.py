@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 STRENGTH = 0.1
-"""Inverse of the penalty; hidden states have unit variance."""
+"""Inverse of the penalty, for states that were scaled to a mean deviation of one."""
 MOST_ROWS = 12_000
 """Rows a probe is fitted to, at most."""
 N_VARIANTS = 2
@@ -72,7 +72,8 @@ def place_answers(
 
     Fine-tuning from a random head first spoils what the vectors of the genes already say (Kumar et al. 2022,
     *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*, ICLR); from a fitted one it
-    starts as a linear model and goes on from there.
+    starts as a linear model and goes on from there. A label that is also the name of a gene, or a word of the prompt, shares
+    its token, whose vector then changes in the prompts as well: such a start is off, and training has to mend it.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class Settings:
     n_evaluations
         How often the validation cells are scored.
     patience
-        Evaluations without a better validation loss before training stops.
+        Evaluations without a better validation loss before training stops; ``None`` never stops early.
     seed
         Seed of everything that is drawn.
     """
@@ -74,7 +74,7 @@ class Settings:
     closed_loss: bool
     weight_decay: float
     n_evaluations: int
-    patience: int
+    patience: int | None
     seed: int
 
 
@@ -119,7 +119,9 @@ def train(
     The trained model and its history (step, epoch, seconds, train_loss, val_loss, val_accuracy).
     """
     n_steps = len(order) // settings.batch_size
-    callbacks: list[TrainerCallback] = [OneBar(n_steps), JudgeStart(), EarlyStoppingCallback(settings.patience)]
+    callbacks: list[TrainerCallback] = [OneBar(n_steps), JudgeStart()]
+    if settings.patience is not None:
+        callbacks.append(EarlyStoppingCallback(settings.patience))
     with quiet():
         on_cpu = next(model.parameters()).device.type == "cpu"
         config = _config(settings, n_steps, output_dir, precision=precision, on_cpu=on_cpu)
@@ -366,7 +368,7 @@ def _tokenise(
     tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]], *, closing: bool
 ) -> dict[str, list[list[int]]]:
     """Read prompts with their answers; what is learned is the answer, with ``closing`` also that it ends there."""
-    end = [tokenizer.eos_token_id] if closing else []
+    close = [tokenizer.eos_token_id] if closing else []
     read = tokenizer([prompt + answer for prompt, answer in pairs], return_offsets_mapping=True)
     rows, labels = [], []
     for (prompt, _), ids, offsets in zip(pairs, read["input_ids"], read["offset_mapping"], strict=True):
@@ -374,8 +376,8 @@ def _tokenise(
             ids, offsets = ids[:-1], offsets[:-1]
         # A token that reaches past the prompt belongs to the answer, also where a tokenizer merges across the border.
         learned = [token if end > len(prompt) else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]
-        rows.append([*ids, *end])
-        labels.append([*learned, *end])
+        rows.append([*ids, *close])
+        labels.append([*learned, *close])
     return {"input_ids": rows, "labels": labels}
 
 

@@ -1,0 +1,95 @@
+"""What is trained, and on which sentences: what a user asked for, and what is best where nothing was asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sc_c2s.sentences.recipe import Recipe
+
+from .augment import Augmentation
+from .sft import Settings
+from .start import Start
+
+NANO_TOP_GENES = 1000
+"""Gene vocabulary of a nano; a pretrained model reads every gene."""
+NANO_ROWS, NANO_EPOCHS = 8_000, (1, 20)
+"""Rows a nano is shown, and the fewest and most times that each cell is among them."""
+NANO_RATE, PRETRAINED_RATE = 5e-5, 2e-4
+PRETRAINED_EPOCHS, PRETRAINED_PATIENCE = 3, 3
+PRETRAINED_GENES = 200
+"""Sentence of a pretrained model, which spends three or four tokens on a gene."""
+N_EVALUATIONS = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, and on which sentences.
+
+    Attributes
+    ----------
+    family
+        Prompt family.
+    recipe
+        How sentences are made.
+    n_top_genes
+        Size of the gene vocabulary; ``None`` keeps every expressed gene.
+    n_epochs
+        Number of times every training cell is shown, each time as another variant.
+    augmentation
+        How far variants go.
+    settings
+        How the trainer is run.
+    """
+
+    family: str
+    recipe: Recipe
+    n_top_genes: int | None
+    n_epochs: int
+    augmentation: Augmentation
+    settings: Settings
+
+
+def make_plan(
+    start: Start,
+    *,
+    n_train: int,
+    organism: str | None,
+    seed: int,
+    n_genes: int | None = None,
+    n_top_genes: int | None = None,
+    n_epochs: int | None = None,
+    batch_size: int = 32,
+    learning_rate: float | None = None,
+    patience: int | None = None,
+) -> Plan:
+    """Fill in what was not asked for; it depends on the kind of model and the number of training cells."""
+    small = start.small
+    if n_epochs is None:
+        n_epochs = int(np.clip(NANO_ROWS / n_train, *NANO_EPOCHS)) if small else PRETRAINED_EPOCHS
+    if n_genes is None and not small:
+        n_genes = PRETRAINED_GENES
+    if n_top_genes is None:
+        n_top_genes = NANO_TOP_GENES if small else 0
+    if patience is None and not small:
+        patience = PRETRAINED_PATIENCE
+    if learning_rate is None:
+        learning_rate = NANO_RATE if small else PRETRAINED_RATE
+    return Plan(
+        family=start.family,
+        recipe=Recipe(n_genes=n_genes, organism=organism),
+        n_top_genes=n_top_genes or None,
+        n_epochs=n_epochs,
+        augmentation=Augmentation(),
+        settings=Settings(
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            embedding_rate=0.1 if small else 1.0,
+            closed_loss=small,
+            weight_decay=0.05 if small else 0.0,
+            n_evaluations=N_EVALUATIONS,
+            patience=patience,
+            seed=seed,
+        ),
+    )
