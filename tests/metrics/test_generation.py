@@ -11,7 +11,7 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from sc_c2s.metrics.generation import MEAN, _independent, _rare_genes, _with_conditions, generation
+from sc_c2s.metrics.generation import MEAN, _diversity, _independent, _rare_genes, _with_conditions, generation
 
 N_GENES = 30
 LOWER_IS_BETTER = ["scfid", "mmd", "energy", "sliced_wasserstein", "gene_wasserstein"]
@@ -101,6 +101,30 @@ def test_each_gene_of_independent_cells_keeps_its_values() -> None:
         assert (before != after).mean() > 0.3
 
 
+def test_the_real_cells_themselves() -> None:
+    """Nothing lies between a set of cells and itself, in whatever order."""
+    real = draw(15, seed=0)
+    found = generation(real, real[::-1].copy(), groupby=["type", "state"], reference=draw(15, seed=1))
+    same = found.loc["generated"].drop(MEAN)
+    np.testing.assert_allclose(same[LOWER_IS_BETTER], 0, atol=1e-6)
+    exact = [
+        "mean_correlation",
+        "variance_correlation",
+        "dropout_correlation",
+        "lfc_pearson",
+        "lfc_slope",
+        "de_overlap",
+    ]
+    np.testing.assert_allclose(same[exact], 1)
+    assert (found.loc["real"].drop(MEAN)[LOWER_IS_BETTER] > 1e-3).all().all()
+
+
+def test_diversity_of_equal_and_of_opposite_ranks() -> None:
+    ranks = np.arange(1.0, 6)
+    assert _diversity(np.array([ranks, 3 * ranks]), seed=0) == pytest.approx(0)
+    assert _diversity(np.array([ranks, ranks[::-1]]), seed=0) == pytest.approx(2)
+
+
 def test_cells_that_are_all_alike_lack_diversity() -> None:
     real = draw(30, seed=0)
     centres = real.copy()
@@ -162,6 +186,10 @@ def test_clear_errors() -> None:
     real, generated = draw(10, seed=0), draw(10, seed=1)
     with pytest.raises(KeyError, match="no column 'cell_type'"):
         generation(real, generated, groupby="cell_type")
+    counts = draw(10, seed=1)
+    counts.X = counts.X.expm1().rint()
+    with pytest.raises(ValueError, match="X holds counts; the comparison needs log1p"):
+        generation(real, counts, groupby="type")
     generated.var_names = [f"other{i}" for i in range(N_GENES)]
     with pytest.raises(ValueError, match="no gene in common"):
         generation(real, generated, groupby="type")

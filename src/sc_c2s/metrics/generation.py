@@ -10,6 +10,8 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
+from sc_c2s.sentences.inverse import is_counts
+
 from .distances import energy_distance, frechet_distance, gene_wasserstein, median_bandwidth, mmd, sliced_wasserstein
 from .fold_changes import fold_change_agreement, top_gene_overlap, top_genes
 
@@ -107,7 +109,8 @@ def generation(
     Raises
     ------
     ValueError
-        If there is nothing to compare: no common gene, or fewer than two conditions with three cells.
+        If there is nothing to compare (no common gene, or fewer than two conditions with three cells), or if `X` holds
+        counts.
     """
     generator = np.random.default_rng(rng)
     real, generated = _with_conditions(real, groupby), _with_conditions(generated, groupby)
@@ -160,6 +163,10 @@ def _with_conditions(adata: AnnData, groupby: str | Sequence[str]) -> AnnData:
         raise KeyError(f"obs has no column {missing[0]!r}: name the conditions with groupby=.")
     known = adata.obs[columns].notna().all(axis=1).to_numpy()
     part = adata[known]
+    if sp.csr_matrix(part.X).nnz and is_counts(sp.csr_matrix(part.X)):
+        raise ValueError(
+            "X holds counts; the comparison needs log1p counts per 10,000: sc.pp.normalize_total, sc.pp.log1p."
+        )
     condition = part.obs[columns].astype(str).agg(" | ".join, axis=1)
     bare = AnnData(
         sp.csr_matrix(part.X),
@@ -192,17 +199,12 @@ def _common_genes(real: AnnData, *others: AnnData) -> list[AnnData]:
 def _independent(adata: AnnData, rng: np.random.Generator) -> AnnData:
     """Shuffle every gene among the cells of a condition."""
     mixed = adata.copy()
-    x = sp.csc_matrix(adata.X)
     conditions = adata.obs[_CONDITION].to_numpy()
-    rows = x.indices.copy()
-    for condition in np.unique(conditions):
-        members = np.flatnonzero(conditions == condition)
-        inside = np.isin(x.indices, members)
-        for gene in range(x.shape[1]):
-            span = slice(x.indptr[gene], x.indptr[gene + 1])
-            held = np.flatnonzero(inside[span])
-            rows[span.start + held] = rng.choice(members, size=len(held), replace=False)
-    mixed.X = sp.csc_matrix((x.data, rows, x.indptr), shape=x.shape).tocsr()
+    order = np.argsort(conditions, kind="stable")
+    blocks = [
+        sp.csr_matrix(rng.permuted(adata.X[conditions == name].toarray(), axis=0)) for name in np.unique(conditions)
+    ]
+    mixed.X = sp.vstack(blocks, format="csr")[np.argsort(order)]
     mixed.obsm.clear()
     return mixed
 
@@ -268,7 +270,7 @@ def _score(
             "variance_correlation": _correlation(x.var(axis=0), y.var(axis=0)),
             "dropout_correlation": _correlation((x == 0).mean(axis=0), (y == 0).mean(axis=0)),
             "rare_genes": _rare_genes(x, y),
-            "diversity": _diversity(y, seed) / _diversity(x, seed),
+            "diversity": _diversity(y, seed) / (_diversity(x, seed) or np.nan),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
     agreement = fold_change_agreement(real.X, conditions, other.X, conditions)
