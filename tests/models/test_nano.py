@@ -31,6 +31,14 @@ def logits(model, ids: list[int]) -> np.ndarray:
         return model(input_ids=torch.tensor([ids])).logits.numpy()
 
 
+def unit(vectors: torch.Tensor) -> torch.Tensor:
+    return vectors / vectors.square().mean(dim=1, keepdim=True).sqrt()
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+
+
 def test_a_word_is_one_token(tokenizer) -> None:
     ids = tokenizer(" ".join(WORDS))["input_ids"]
     assert len(ids) == len(set(ids)) == len(WORDS)
@@ -204,17 +212,18 @@ def test_which_tokenizers_are_a_nano(tokenizer) -> None:
     assert not nano.is_nano(object())
 
 
-def test_it_starts_by_handing_on_the_mean_of_what_it_sees() -> None:
-    """The last state is a mix of its own vector and the mean of the normalised vectors before, in their directions."""
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_it_starts_by_handing_on_means(n_layers: int) -> None:
+    """One layer: the mean of the vectors so far. A second adds the mean of those means."""
     rng = np.random.default_rng(0)
     vectors = {word: rng.normal(size=16) for word in WORDS}
-    model, tokenizer = small(embeddings=vectors)
+    model, tokenizer = small(embeddings=vectors, n_layers=n_layers)
     ids = tokenizer(" ".join(WORDS))["input_ids"]
     with torch.no_grad():
-        states = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
-        table = model.get_input_embeddings().weight[ids]
-    seen = table / table.square().mean(dim=1, keepdim=True).sqrt()
-    expected = table[-1] + seen.mean(dim=0)
-    expected /= expected.square().mean().sqrt()
+        state = model.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
+        seen = unit(model.get_input_embeddings().weight[ids])
+    means = seen.cumsum(dim=0) / torch.arange(1, len(ids) + 1)[:, None]
+    expected = means[-1] if n_layers == 1 else means[-1] + unit(means).mean(dim=0)
     # Queries and keys start small, not at zero, so that attention is even but for a little.
-    assert torch.nn.functional.cosine_similarity(states[-1][0, -1], expected, dim=0) > 0.99
+    assert cosine(state, expected) > 0.99
+    assert (cosine(state, means[-1]) > 0.99) == (n_layers == 1)

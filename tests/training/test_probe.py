@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sc_c2s.engine.local import LocalEngine
 from sc_c2s.models import nano
 from sc_c2s.training import probe
-from sc_c2s.training.probe import fit_probe, place_answers, probe_rows
+from sc_c2s.training.probe import fit_probe, place_answers, probe_cells
 
 
 @pytest.fixture
@@ -63,12 +63,12 @@ def test_the_model_answers_as_the_probe_does() -> None:
     assert changed == sorted(token for label in "ABC" for token in tokenizer(label)["input_ids"])
 
 
-def test_rows_of_many_cells(monkeypatch) -> None:
+def test_few_of_many_cells(monkeypatch) -> None:
     codes = np.zeros(1000, dtype=int)
     codes[[500, 900]] = 1, 2
-    monkeypatch.setattr(probe, "MOST_ROWS", 30)
-    chosen = probe_rows(codes, np.random.default_rng(0))
-    assert len(chosen) == len(set(chosen)) == 10
+    monkeypatch.setattr(probe, "MOST_CELLS", 30)
+    chosen = probe_cells(codes, np.random.default_rng(0))
+    assert len(chosen) == len(set(chosen)) == 30
     assert set(codes[chosen]) == {0, 1, 2}, "rare answers are among them"
-    monkeypatch.setattr(probe, "MOST_ROWS", 30_000)
-    np.testing.assert_array_equal(probe_rows(codes, np.random.default_rng(0)), range(1000))
+    monkeypatch.setattr(probe, "MOST_CELLS", 30_000)
+    np.testing.assert_array_equal(probe_cells(codes, np.random.default_rng(0)), range(1000))

@@ -143,12 +143,17 @@ def is_nano(tokenizer: object) -> bool:
 
 
 def _let_through(model: LlamaForCausalLM) -> None:
-    """Start with layers that hand on the mean of what they see, unchanged.
+    r"""Start with layers that hand on the mean of what they see, unchanged.
 
     Queries and keys start small, so that every word before is seen alike. What the value matrix turns, the output
-    matrix turns back (an orthogonal matrix and its transpose), and the feed-forward part starts by adding nothing. The
-    last token of a cell then holds the mean of its genes' vectors: a linear read-out of it is a linear model of the
-    genes.
+    matrix turns back (an orthogonal matrix and its transpose), and the feed-forward part starts by adding nothing. One
+    layer then gives each word the mean :math:`m_i` of the gene vectors up to there; the second adds the mean of those
+    means. In it the gene of rank :math:`r` among :math:`n` weighs
+
+    .. math:: \frac{1}{n} \sum_{i=r}^{n} \frac{1}{i} \approx \frac{1}{n} \log\frac{n}{r},
+
+    but for the scaling of each :math:`m_i` to one length: close to what expression does with rank (Zipf). The last
+    state is the sum of both, and a linear read-out of it a linear model of the genes and their ranks.
     """
     import torch
 

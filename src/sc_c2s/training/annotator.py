@@ -31,7 +31,7 @@ from .augment import Augmenter, pseudo_counts
 from .calibration import fit_temperature
 from .examples import Examples, schedule
 from .plan import Plan
-from .probe import N_VARIANTS, place_answers, probe_rows
+from .probe import place_answers, probe_cells
 from .split import SETS, TEST, TRAIN, VALIDATION
 from .start import NANO, Start
 from .vocabulary import gene_embeddings, informative_genes
@@ -173,11 +173,8 @@ def train_annotator(
     )
     order = schedule(counts.getnnz(axis=1), n_epochs=plan.n_epochs, batch_size=plan.settings.batch_size, rng=rng)
     if start.small:
-        chosen = probe_rows(learn_codes, rng)
-        again = np.tile(chosen, N_VARIANTS)
-        variants = [examples.row(cell, len(order) + i)[0] for i, cell in enumerate(again)]
-        shown = learn_codes[np.concatenate([chosen, again])]
-        place_answers(model, tokenizer, [*prompts(learn[chosen]), *variants], shown, answers)
+        chosen = probe_cells(learn_codes, rng)
+        place_answers(model, tokenizer, prompts(learn[chosen]), learn_codes[chosen], answers)
     model, history = sft.train(
         model,
         tokenizer,

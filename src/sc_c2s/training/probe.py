@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
 STRENGTH = 0.1
 """Inverse of the penalty, for states that were scaled to a mean deviation of one."""
-MOST_ROWS = 12_000
-"""Rows a probe is fitted to, at most."""
-N_VARIANTS = 2
-"""Variants of every cell among these rows, beside the cell as it was measured."""
+MOST_CELLS = 12_000
+"""Cells a probe is fitted to, at most."""
 
 
-def probe_rows(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def probe_cells(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Choose the cells a probe is fitted to: all, or as many as there is time for, each answer among them.
 
     Parameters
@@ -32,7 +30,7 @@ def probe_rows(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     cells = rng.permutation(len(codes))
     first = np.unique(codes[cells], return_index=True)[1]
     cells = np.concatenate([cells[first], np.delete(cells, first)])
-    return np.sort(cells[: max(MOST_ROWS // (1 + N_VARIANTS), len(first))])
+    return np.sort(cells[: max(MOST_CELLS, len(first))])
 
 
 def fit_probe(states: np.ndarray, codes: np.ndarray) -> np.ndarray:
