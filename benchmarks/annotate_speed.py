@@ -103,7 +103,7 @@ def bare(model: torch.nn.Module, ids: torch.Tensor, batch_size: int) -> None:
 def pairs(engine: LocalEngine, ids: np.ndarray, tree: AnswerTree, batch_size: int) -> None:
     n_prompts = max(1, batch_size // len(tree.answers))
     for start in range(0, len(ids), n_prompts):
-        engine._run("pairs", list(ids[start : start + n_prompts]), tree)
+        engine.passes.score("pairs", list(ids[start : start + n_prompts]), tree)
 
 
 def timed(call: Callable[[], object], clock: Callable[[], float]) -> float:

@@ -14,6 +14,7 @@ from scipy import sparse
 
 if TYPE_CHECKING:
     from mudata import MuData
+    from tokenizers import Tokenizer
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 matplotlib.use("agg")
@@ -100,22 +101,32 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def piece_tokenizer() -> PreTrainedTokenizerFast:
+def train_pieces() -> Callable[[list[str]], Tokenizer]:
     """Sub-words, as those of pretrained models: a gene and a label have several tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    def train(special_tokens: list[str]) -> Tokenizer:
+        core = Tokenizer(models.BPE())
+        core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        core.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=330,
+            special_tokens=special_tokens,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        genes = " ".join(f"GENE{i}" for i in range(N_GENES))
+        core.train_from_iterator([genes, "The cell type of this cell is:"] * 3, trainer)
+        return core
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def piece_tokenizer(train_pieces: Callable[[list[str]], Tokenizer]) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=330,
-        special_tokens=["<pad>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    genes = " ".join(f"GENE{i}" for i in range(N_GENES))
-    core.train_from_iterator([genes, "The cell type of this cell is:"] * 3, trainer)
+    core = train_pieces(["<pad>", "</s>"])
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="</s>")
 
 

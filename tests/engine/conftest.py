@@ -63,24 +63,10 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     return wrap(tokenizer)
 
 
-def train_bpe() -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=330,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([" ".join(GENES), "The cell type of this cell is:"], trainer)
-    return tokenizer
-
-
 @pytest.fixture(scope="session")
-def piece_tokenizer() -> PreTrainedTokenizerFast:
+def piece_tokenizer(train_pieces: Callable[[list[str]], Tokenizer]) -> PreTrainedTokenizerFast:
     """Sub-words: a label has many tokens and shares the first ones with others."""
-    return wrap(train_bpe())
+    return wrap(train_pieces(SPECIAL))
 
 
 @pytest.fixture(scope="session")
@@ -96,9 +82,9 @@ def metaspace_tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
-def closing_tokenizer() -> PreTrainedTokenizerFast:
+def closing_tokenizer(train_pieces: Callable[[list[str]], Tokenizer]) -> PreTrainedTokenizerFast:
     """Puts ``<s>`` before and ``</s>`` behind every text, which would end a prompt before its answer."""
-    tokenizer = train_bpe()
+    tokenizer = train_pieces(SPECIAL)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
     )

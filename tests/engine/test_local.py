@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sc_c2s.engine import Engine, LocalEngine
+from sc_c2s.engine.passes import Passes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mamba.*", "ignore:.*fast path.*")
 
@@ -82,7 +83,7 @@ def test_one_token_labels_are_one_plain_pass(make_model, word_tokenizer, prompts
     expected = naive(model, word_tokenizer, prompts, labels, end=False)
     shapes = []
     forward = model.forward
-    monkeypatch.setattr(LocalEngine, "_read_pairs", None)
+    monkeypatch.setattr(Passes, "_pairs", None)
     engine = LocalEngine(model, word_tokenizer)
 
     def spy(*args: Any, **kwargs: Any):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +11,7 @@ from scanpy import logging as logg
 
 from sc_c2s._progress import progress
 
+from .passes import Passes
 from .scoring import AnswerTree
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class LocalEngine:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.quiet = quiet
-        bare = self.model.get_base_model() if hasattr(model, "get_base_model") else self.model
-        self._accepted = set(inspect.signature(bare.forward).parameters)
+        pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+        self.passes = Passes(model, pad_id=next(token for token in pads if token is not None))
         self._agreed: dict[str, bool] = {}
         self._lead = self._special_lead()
 
@@ -130,10 +130,10 @@ class LocalEngine:
         """
         tokens = self._tokenize(list(prompts))
         self._check_context(tokens, np.zeros(len(tokens), dtype=int))
-        states = np.full((len(tokens), self._config.hidden_size), np.nan, dtype=np.float32)
+        states = np.full((len(tokens), self.passes.config.hidden_size), np.nan, dtype=np.float32)
         with self._reading("embedding", len(tokens)) as done:
             everyone = np.arange(len(tokens))
-            self._in_batches(everyone, tokens, states, batch_size, lambda _: (1, 0), self._read_state, done)
+            self._in_batches(everyone, tokens, states, batch_size, lambda _: (1, 0), self.passes.states, done)
         return states
 
     # ---- text to tokens -------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class LocalEngine:
         return {AnswerTree.build(paths, end=end): np.array(members) for paths, members in by_paths.items()}
 
     def _check_context(self, tokens: list[np.ndarray], n_more: np.ndarray) -> None:
-        context = getattr(self._config, "max_position_embeddings", None)
+        context = getattr(self.passes.config, "max_position_embeddings", None)
         needed = np.array([len(ids) for ids in tokens], dtype=int) + n_more
         n_long = 0 if context is None else int((needed > context).sum())
         if n_long:
@@ -223,7 +223,7 @@ class LocalEngine:
             return len(tree.answers), tree.depth
 
         def read(prompts: list[np.ndarray]) -> np.ndarray:
-            return self._run(self._method(tree, len(prompts[0]), shortest), prompts, tree)
+            return self.passes.score(self._method(tree, len(prompts[0]), shortest), prompts, tree)
 
         self._in_batches(members, tokens, scores, batch_size, load, read, done)
 
@@ -277,8 +277,12 @@ class LocalEngine:
         """Cheapest way to read the answers that gives what plain passes give."""
         if tree.n_nodes == 0:
             return "tree"
-        window = getattr(self._config, "sliding_window", None) or getattr(self._config, "attention_chunk_size", None)
-        masked = {"position_ids", "attention_mask"} <= self._accepted and (not window or length + tree.depth <= window)
+        window = getattr(self.passes.config, "sliding_window", None) or getattr(
+            self.passes.config, "attention_chunk_size", None
+        )
+        masked = {"position_ids", "attention_mask"} <= self.passes.accepted and (
+            not window or length + tree.depth <= window
+        )
         for method in ("tree", "cache") if masked else ("cache",):
             if method not in self._agreed:
                 self._agreed[method] = self._agrees(method, tree, probe)
@@ -292,164 +296,15 @@ class LocalEngine:
         import torch
 
         tree = AnswerTree.build(sorted(tree.answers, key=len)[-4:])  # a few long branches tell
-        expected = self._run("pairs", [probe], tree)
+        expected = self.passes.score("pairs", [probe], tree)
         try:
-            found = self._run(method, [probe], tree)
+            found = self.passes.score(method, [probe], tree)
         except torch.OutOfMemoryError:
             raise
         except _REFUSALS:
             return False
         rounding = _ROUNDING.get(str(self.model.dtype), _ROUNDING_HALF)
         return bool(np.all(np.abs(found - expected) <= rounding * tree.used.sum(axis=1)))
-
-    def _run(self, method: str, prompts: list[np.ndarray], tree: AnswerTree) -> np.ndarray:
-        import torch
-
-        run = {"tree": self._read_tree, "cache": self._read_cache, "pairs": self._read_pairs}[method]
-        with torch.inference_mode():
-            token_scores = run(prompts, tree)
-            used = torch.from_numpy(tree.used).to(token_scores.device)
-            return token_scores.double().where(used, 0.0).sum(-1).cpu().numpy()
-
-    # ---- passes: each gives the log-probability of every token, prompts × answers × longest -------
-
-    def _read_tree(self, prompts: list[np.ndarray], tree: AnswerTree) -> torch.Tensor:
-        """One pass over ``[prompt | tree]``; prompts end in the same column, so the tree is a block."""
-        import torch
-
-        ids, n_pad = self._pad_left(prompts)
-        n_rows, length = ids.shape
-        rows, answer_ids = self._tensor(tree.rows), self._tensor(tree.ids)
-        inputs: dict[str, Any] = {"use_cache": False}
-        if tree.n_nodes:
-            nodes = self._tensor(tree.tokens).expand(n_rows, -1)
-            depths = self._tensor(tree.depths) + (length - 1)
-            columns = torch.cat([torch.arange(length, device=ids.device), depths])
-            inputs["position_ids"] = (columns - n_pad[:, None]).clamp(min=0)
-            inputs["attention_mask"] = self._tree_mask(n_pad, length, tree)
-            ids = torch.cat([ids, nodes], dim=1)
-        elif n_pad.any():
-            inputs |= self._padded(n_pad, length)
-        logits = self._logits(ids, keep=tree.n_nodes + 1, **inputs)
-        # The normaliser is that of the row, shared by all answers that pass through it.
-        total = logits.logsumexp(-1)
-        return logits[:, rows, answer_ids] - total[:, rows]
-
-    def _read_cache(self, prompts: list[np.ndarray], tree: AnswerTree) -> torch.Tensor:
-        """Read the prompt once, then every answer from a copy of its cache."""
-        import torch
-
-        ids, n_pad = self._pad_left(prompts)
-        n_prompts, length = ids.shape
-        n_answers, longest = tree.ids.shape
-        padded = self._padded(n_pad, length)
-        out = self._forward(ids, keep=1, use_cache=True, **padded)
-        first = out.logits[:, -1:].float()
-        cache = out.past_key_values
-        cache.batch_repeat_interleave(n_answers)
-        answer_ids = self._tensor(tree.ids)
-        read = answer_ids[:, :-1].repeat(n_prompts, 1)
-        seen = padded["attention_mask"].repeat_interleave(n_answers, dim=0)
-        n_tokens = (length - n_pad).repeat_interleave(n_answers)
-        logits = self._logits(
-            read,
-            keep=longest - 1,
-            past_key_values=cache,
-            use_cache=True,
-            attention_mask=torch.cat([seen, torch.ones_like(read)], dim=1),
-            position_ids=n_tokens[:, None] + torch.arange(longest - 1, device=ids.device),
-        )
-        logits = logits.reshape(n_prompts, n_answers, longest - 1, -1)
-        heads = _log_prob(first, answer_ids[:, 0].expand(n_prompts, 1, n_answers))
-        tails = _log_prob(logits, answer_ids[:, 1:, None].expand(n_prompts, -1, -1, -1))
-        return torch.cat([heads.transpose(1, 2), tails[..., 0]], dim=-1)
-
-    def _read_pairs(self, prompts: list[np.ndarray], tree: AnswerTree) -> torch.Tensor:
-        """Read every answer with its prompt before it; what any model can do, and the slowest."""
-        import torch
-
-        n_answers, longest = tree.ids.shape
-        ends = np.repeat([len(prompt) for prompt in prompts], n_answers)
-        pairs = [np.concatenate([p, answer[:-1]]) for p in prompts for answer in tree.answers]
-        # Padding on the right is out of sight of every token that counts, so no mask is needed.
-        ids = np.full((len(pairs), ends.max() + longest - 1), self._pad_id)
-        for row, pair in zip(ids, pairs, strict=True):
-            row[: len(pair)] = pair
-        keep = int(ids.shape[1] - ends.min() + 1)
-        logits = self._logits(self._tensor(ids), keep=keep, use_cache=False)
-        columns = self._tensor(ends - ends.min())[:, None] + torch.arange(longest, device=logits.device)
-        logits = logits[torch.arange(len(pairs), device=logits.device)[:, None], columns.clamp(max=keep - 1)]
-        answer_ids = self._tensor(tree.ids).repeat(len(prompts), 1)
-        return _log_prob(logits, answer_ids[..., None])[..., 0].reshape(-1, n_answers, longest)
-
-    def _read_state(self, prompts: list[np.ndarray]) -> np.ndarray:
-        import torch
-
-        ids, n_pad = self._pad_left(prompts)
-        inputs = self._padded(n_pad, ids.shape[1]) if n_pad.any() else {}
-        with torch.inference_mode():
-            states = self._forward(ids, keep=1, use_cache=False, output_hidden_states=True, **inputs).hidden_states
-            return states[-1][:, -1].float().cpu().numpy()
-
-    # ---- small parts ----------------------------------------------------------------------------
-
-    @property
-    def _config(self) -> Any:
-        return self.model.config.get_text_config()
-
-    @property
-    def _pad_id(self) -> int:
-        candidates = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
-        return next(token for token in candidates if token is not None)
-
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)).to(self.model.device)
-
-    def _pad_left(self, prompts: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        length = max(map(len, prompts))
-        ids = np.full((len(prompts), length), self._pad_id)
-        for row, prompt in zip(ids, prompts, strict=True):
-            row[length - len(prompt) :] = prompt
-        return self._tensor(ids), self._tensor(np.array([length - len(prompt) for prompt in prompts]))
-
-    def _padded(self, n_pad: torch.Tensor, length: int) -> dict[str, torch.Tensor]:
-        import torch
-
-        columns = torch.arange(length, device=n_pad.device) - n_pad[:, None]
-        return {"attention_mask": (columns >= 0).long(), "position_ids": columns.clamp(min=0)}
-
-    def _tree_mask(self, n_pad: torch.Tensor, length: int, tree: AnswerTree) -> torch.Tensor:
-        """Additive mask (prompts or 1, 1, columns, columns); numbers, since not every attention takes booleans."""
-        import torch
-
-        device, width = n_pad.device, length + tree.n_nodes
-        seen = torch.ones(width, width, dtype=torch.bool, device=device).tril()
-        seen[length:, length:] = torch.from_numpy(tree.visible).to(device)
-        if n_pad.any():
-            seen = seen & (torch.arange(width, device=device) >= n_pad[:, None, None])
-            seen = seen | torch.eye(width, dtype=torch.bool, device=device)  # a row that sees nothing turns into NaN
-        else:
-            seen = seen[None]
-        dtype = self.model.dtype
-        hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
-        return torch.where(seen, torch.zeros((), dtype=dtype, device=device), hidden)[:, None]
-
-    def _logits(self, ids: torch.Tensor, *, keep: int, **inputs: Any) -> torch.Tensor:
-        return self._forward(ids, keep=keep, **inputs).logits[:, -keep:].float()
-
-    def _forward(self, ids: torch.Tensor, *, keep: int, **inputs: Any) -> Any:
-        inputs["logits_to_keep"] = keep
-        for optional in ("logits_to_keep", "position_ids", "use_cache"):
-            if optional not in self._accepted:
-                inputs.pop(optional, None)
-        return self.model(input_ids=ids, **inputs)
-
-
-def _log_prob(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Log-probability of tokens; ``logits`` (…, vocabulary), ``ids`` (…, any number of tokens)."""
-    return logits.gather(-1, ids) - logits.logsumexp(-1, keepdim=True)
 
 
 def _n_shared(first: np.ndarray, second: np.ndarray) -> int:
