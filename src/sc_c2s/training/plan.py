@@ -14,7 +14,7 @@ from .start import Start
 
 NANO_TOP_GENES = 1000
 """Gene vocabulary of a nano; a pretrained model reads every gene."""
-NANO_ROWS, NANO_EPOCHS = 8_000, (1, 20)
+NANO_ROWS, NANO_EPOCHS = 2_000, (1, 20)
 """Rows a nano is shown, and the fewest and most times that each cell is among them."""
 NANO_RATE, PRETRAINED_RATE = 5e-5, 2e-4
 PRETRAINED_EPOCHS, PRETRAINED_PATIENCE = 3, 3
