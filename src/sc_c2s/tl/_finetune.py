@@ -102,7 +102,7 @@ def finetune(
     test_size
         Share to report on; 0 for none.
     n_epochs
-        How often every training cell is shown, at most. By default as often as a nano needs for about 8,000 rows (from
+        How often every training cell is shown, at most. By default as often as a nano needs for about 2,000 rows (from
         1 to 20 times), and 3 times for other models.
     batch_size
         Rows in one training step.
