@@ -277,12 +277,10 @@ class LocalEngine:
         """Cheapest way to read the answers that gives what plain passes give."""
         if tree.n_nodes == 0:
             return "tree"
-        window = getattr(self.passes.config, "sliding_window", None) or getattr(
-            self.passes.config, "attention_chunk_size", None
-        )
-        masked = {"position_ids", "attention_mask"} <= self.passes.accepted and (
-            not window or length + tree.depth <= window
-        )
+        config = self.passes.config
+        window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
+        fits = not window or length + tree.depth <= window
+        masked = fits and {"position_ids", "attention_mask"} <= self.passes.accepted
         for method in ("tree", "cache") if masked else ("cache",):
             if method not in self._agreed:
                 self._agreed[method] = self._agrees(method, tree, probe)

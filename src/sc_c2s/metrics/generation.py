@@ -163,13 +163,14 @@ def _with_conditions(adata: AnnData, groupby: str | Sequence[str]) -> AnnData:
         raise KeyError(f"obs has no column {missing[0]!r}: name the conditions with groupby=.")
     known = adata.obs[columns].notna().all(axis=1).to_numpy()
     part = adata[known]
-    if sp.csr_matrix(part.X).nnz and is_counts(sp.csr_matrix(part.X)):
+    x = sp.csr_matrix(part.X)
+    if x.nnz and is_counts(x):
         raise ValueError(
             "X holds counts; the comparison needs log1p counts per 10,000: sc.pp.normalize_total, sc.pp.log1p."
         )
     condition = part.obs[columns].astype(str).agg(" | ".join, axis=1)
     bare = AnnData(
-        sp.csr_matrix(part.X),
+        x,
         obs=pd.DataFrame({_CONDITION: condition.to_numpy()}, index=part.obs_names.astype(str)),
         var=pd.DataFrame(index=part.var_names),
     )

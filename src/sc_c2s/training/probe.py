@@ -90,7 +90,7 @@ def place_answers(
     import torch
 
     ids = [token for answer in answers for token in tokenizer(answer.strip())["input_ids"]]
-    shared = not set(ids).isdisjoint(token for row in tokenizer(list(prompts))["input_ids"] for token in row)
+    shared = any({answer.strip() for answer in answers} & set(prompt.split()) for prompt in prompts)
     table = model.get_input_embeddings().weight
     for _ in range(N_FITS if shared else 1):
         weights = fit_probe(LocalEngine(model, tokenizer, quiet=True).embed(prompts), codes)
