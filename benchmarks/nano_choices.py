@@ -54,7 +54,7 @@ def no_probe(*args: Any, **kwargs: Any) -> None:
     """Leave the labels where chance put them."""
 
 
-def random_genes(x: Any, *, n_dims: int, seed: int = 0) -> np.ndarray:
+def random_genes(x: Any, labels: Any, *, n_dims: int, seed: int = 0) -> np.ndarray:
     """Vectors that know nothing of the cells."""
     return np.random.default_rng(seed).normal(size=(x.shape[1], n_dims))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from sc_c2s.training.vocabulary import gene_embeddings, informative_genes
+from sc_c2s.training.vocabulary import explained_variance, gene_embeddings, informative_genes
 
 N = 90
 LABELS = np.arange(N) % 3
@@ -45,27 +45,64 @@ def test_a_gene_that_separates_perfectly_comes_before_all_others() -> None:
     assert 5 in informative_genes(sparse.csr_matrix(x), LABELS, n_top=1)
 
 
+def test_variance_explained_by_labels_is_known() -> None:
+    # Two labels of two cells each. First gene: 4 of 5 between the labels; second: all; third: none; fourth: constant.
+    x = sparse.csr_matrix([[0.0, 0, 0, 1], [1, 0, 1, 1], [2, 5, 0, 1], [3, 5, 1, 1]])
+    np.testing.assert_allclose(explained_variance(x, np.array([0, 0, 1, 1])), [1 - 1 / 5 * 3 / 2, 1, 0, 0])
+
+
+def test_labels_explain_noise_no_better_than_chance(x) -> None:
+    found = explained_variance(x, LABELS)
+    assert found[:6].min() > 0.7
+    assert found[6:20].mean() < 0.03
+    assert found[21] == 0
+
+
+@pytest.mark.parametrize("labels", [np.zeros(N), np.arange(N)], ids=["one label", "a label a cell"])
+def test_labels_that_cannot_explain_do_not(x, labels) -> None:
+    np.testing.assert_array_equal(explained_variance(x, labels), 0)
+
+
 def test_genes_that_rise_together_start_together(x) -> None:
-    vectors = gene_embeddings(x[:, :20], n_dims=8)
+    vectors = gene_embeddings(x[:, :20], LABELS, n_dims=8)
     assert vectors.shape == (20, 8)
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    alike = unit @ unit.T
+    directions = vectors[:6, :-1]
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    alike = directions @ directions.T
     partners = [alike[2 * label, 2 * label + 1] for label in range(3)]
     strangers = [alike[a, b] for a in range(6) for b in range(6) if a // 2 != b // 2]
     assert min(partners) > 0.8
     assert max(strangers) < 0
 
 
+def test_markers_speak_louder_than_noise_but_vectors_are_equally_long(x) -> None:
+    vectors = gene_embeddings(x[:, :20], LABELS, n_dims=8)
+    loud = np.linalg.norm(vectors[:, :-1], axis=1)
+    assert loud[:6].min() > 1.3 * loud[6:].max()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_the_fewer_cells_the_more_alike_genes_are() -> None:
+    rng, spread = np.random.default_rng(0), []
+    for n in (30, 300):
+        labels = np.arange(n) % 3
+        x = np.hstack([rng.poisson(3, size=(n, 12)), rng.poisson(2 + 6 * labels)[:, None]])
+        loud = np.linalg.norm(gene_embeddings(sparse.csr_matrix(np.log1p(x)), labels, n_dims=6)[:, :-1], axis=1)
+        spread.append(loud[-1] / loud[:-1].mean())
+    assert 1 < spread[0] < spread[1]
+
+
 def test_no_more_dimensions_than_the_cells_hold(x) -> None:
-    assert gene_embeddings(x[:4, :20], n_dims=64).shape == (20, 3)
-    assert gene_embeddings(x[:, :5], n_dims=64).shape == (5, 4)
+    assert gene_embeddings(x[:4, :20], LABELS[:4], n_dims=64).shape == (20, 4)
+    assert gene_embeddings(x[:, :5], LABELS, n_dims=64).shape == (5, 5)
 
 
 def test_the_same_seed_gives_the_same_vectors(x) -> None:
-    np.testing.assert_array_equal(gene_embeddings(x, n_dims=4, seed=1), gene_embeddings(x, n_dims=4, seed=1))
+    one, two = (gene_embeddings(x, LABELS, n_dims=4, seed=1) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
 
 
-def test_a_gene_without_variance_stays_at_the_origin() -> None:
+def test_a_gene_without_variance_says_only_that_it_is_there() -> None:
     x = np.hstack([np.ones((N, 1)), np.random.default_rng(0).random((N, 4))])
-    vectors = gene_embeddings(sparse.csr_matrix(x), n_dims=3)
-    np.testing.assert_allclose(vectors[0], 0, atol=1e-5)
+    vectors = gene_embeddings(sparse.csr_matrix(x), LABELS, n_dims=4)
+    np.testing.assert_allclose(vectors[0], [0, 0, 0, 1], atol=1e-3)

@@ -34,7 +34,7 @@ from .plan import Plan
 from .probe import place_answers, probe_cells
 from .split import SETS, TEST, TRAIN, VALIDATION
 from .start import NANO, Start
-from .vocabulary import gene_embeddings, informative_genes
+from .vocabulary import gene_embeddings, informative_genes, nothing
 
 RUN = "run.json"
 
@@ -134,9 +134,11 @@ def train_annotator(
     others = [*get_family(plan.family).words, *map(quote, [data.groupby, *labels])]
     placed = {}
     if start.base["name"] == NANO:  # every other model has its own embeddings, and reads many more genes
-        embeddings = gene_embeddings(data.log[learn][:, vocabulary], n_dims=WIDTH, seed=plan.settings.seed)
+        log = data.log[learn][:, vocabulary]
+        embeddings = gene_embeddings(log, data.labels[learn], n_dims=WIDTH, seed=plan.settings.seed)
         # A label that is also the name of a gene shares its token, and starts like the other labels.
         placed = {word: vector for word, vector in zip(words, embeddings, strict=True) if word not in others}
+        placed |= dict.fromkeys(others, nothing(embeddings.shape[1]))
     model, tokenizer = start.open([*others, *words], placed)
     prompt = partial(annotate_prompt, family=plan.family, groupby=data.groupby, organism=plan.recipe.organism)
     answers = [annotate_answer(label, plan.family) for label in labels]

@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from scipy import sparse
 
 MIN_CELLS = 3
 """A gene seen in fewer training cells teaches nothing about another cell."""
+PRIOR = 10.0
+"""Weight of an uninformative gene, in multiples of what chance alone makes a gene explain."""
+
+
+def explained_variance(x: sparse.csr_matrix, labels: np.ndarray) -> np.ndarray:
+    r"""Give the share of each gene's variance that labels explain, less what they would explain by chance.
+
+    .. math:: \varepsilon^2 = 1 - (1 - \eta^2) \frac{n - 1}{n - k}
+
+    for :math:`n` cells of :math:`k` labels, where :math:`\eta^2` is the ratio of the sum of squares between labels to the
+    whole (Kelley 1935, *An Unbiased Correlation Ratio Measure*, PNAS). Below zero and without variance it is 0.
+
+    Parameters
+    ----------
+    x
+        Cells × genes, log scale.
+    labels
+        Their labels.
+
+    Returns
+    -------
+    One number between 0 and 1 for each gene.
+    """
+    n, k = len(labels), len(set(labels))
+    if not 1 < k < n:
+        return np.zeros(x.shape[1])
+    between = _f_statistic(x, labels) * (k - 1)
+    eta = np.divide(between, between + n - k, out=np.ones_like(between), where=np.isfinite(between))
+    return np.clip(1 - (1 - eta) * (n - 1) / (n - k), 0, 1)
 
 
 def informative_genes(x: sparse.csr_matrix, labels: np.ndarray, *, n_top: int | None) -> np.ndarray:
@@ -28,27 +59,29 @@ def informative_genes(x: sparse.csr_matrix, labels: np.ndarray, *, n_top: int | 
     -------
     Sorted column numbers.
     """
-    from sklearn.feature_selection import f_classif
-
     expressed = np.flatnonzero(x.getnnz(axis=0) >= min(MIN_CELLS, x.shape[0]))
     if n_top is None or len(expressed) <= n_top:
         return expressed
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = np.nan_to_num(f_classif(x[:, expressed], labels)[0], nan=0.0, posinf=np.inf)
-    best = np.argsort(-score, kind="stable")[:n_top]
+    best = np.argsort(-_f_statistic(x[:, expressed], labels), kind="stable")[:n_top]
     return np.sort(expressed[best])
 
 
-def gene_embeddings(x: sparse.csr_matrix, *, n_dims: int, seed: int = 0) -> np.ndarray:
-    """Place genes by the training cells they are expressed in.
+def gene_embeddings(x: sparse.csr_matrix, labels: np.ndarray, *, n_dims: int, seed: int = 0) -> np.ndarray:
+    r"""Place genes by the training cells they are expressed in, and make those loud that tell labels apart.
 
-    The leading right singular vectors of the standardised matrix, weighted by their singular values: genes that rise
-    and fall together start close to each other, as in latent semantic analysis.
+    The direction of a gene is its leading right singular vector of the standardised matrix, weighted by the singular
+    values: genes that rise and fall together start close to each other, as in latent semantic analysis. Its length is
+    :math:`\sqrt{(\varepsilon^2 + c) / (1 + c)}` by :func:`explained_variance`, with :math:`c = 10 k / n` for :math:`n`
+    cells of :math:`k` labels: the fewer cells there are, the less it is trusted. A decoder scales every vector to one
+    length, so that a gene that says nothing would count as much as a marker; the last dimension, which is the same for
+    all but for its size, makes up for that.
 
     Parameters
     ----------
     x
         Training cells × genes, log scale.
+    labels
+        Their labels.
     n_dims
         Length of a vector, at most.
 
@@ -62,6 +95,26 @@ def gene_embeddings(x: sparse.csr_matrix, *, n_dims: int, seed: int = 0) -> np.n
     dense -= dense.mean(axis=0)
     # A constant in the denominator keeps genes seen in a handful of cells from ruling the first components.
     dense /= dense.std(axis=0) + 0.3
-    n_dims = min(n_dims, min(dense.shape) - 1)
-    svd = TruncatedSVD(n_dims, random_state=seed).fit(dense)
-    return (svd.components_ * svd.singular_values_[:, None]).T
+    svd = TruncatedSVD(min(n_dims - 1, min(dense.shape) - 1), random_state=seed).fit(dense)
+    placed = (svd.components_ * svd.singular_values_[:, None]).T
+    placed /= np.maximum(np.linalg.norm(placed, axis=1, keepdims=True), 1e-6)
+    prior = PRIOR * len(set(labels)) / len(labels)
+    placed *= np.sqrt((explained_variance(x, labels) + prior) / (1 + prior))[:, None]
+    rest = np.sqrt(np.maximum(1 - (placed**2).sum(axis=1, keepdims=True), 0))
+    return np.hstack([placed, rest])
+
+
+def nothing(n_dims: int) -> np.ndarray:
+    """Give the vector of a word that tells nothing of a cell: the direction that all of :func:`gene_embeddings` share."""
+    vector = np.zeros(n_dims)
+    vector[-1] = 1
+    return vector
+
+
+def _f_statistic(x: sparse.csr_matrix, labels: np.ndarray) -> np.ndarray:
+    """Give each gene's variance between labels over that within them; 0 where there is none at all."""
+    from sklearn.feature_selection import f_classif
+
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Features .* are constant")
+        return np.nan_to_num(f_classif(x, labels)[0], nan=0.0, posinf=np.inf)
