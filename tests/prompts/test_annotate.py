@@ -14,7 +14,8 @@ LABELS = ["CD4 T", "CD4 T naive", "CD14+/CD16+ Mono", "B, memory", "Dendritic"]
 def test_nano_is_single_words() -> None:
     prompt = annotate_prompt("CD3D  IL7R\tCD4", family="nano", groupby="cell type")
     assert prompt == "<cell> CD3D IL7R CD4 </cell> cell%20type :"
-    assert annotate_answer("CD4 T", "nano") == " CD4%20T"
+    assert annotate_answer("CD4 T", "nano") == " =CD4%20T"
+    assert annotate_answer("CD3D", "nano").strip() not in annotate_prompt("CD3D", family="nano").split()
 
 
 def test_nano_words_are_those_of_the_prompt() -> None:

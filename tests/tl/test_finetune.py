@@ -205,14 +205,12 @@ def test_donors_stay_together_and_no_test_cells_are_needed(adata, tmp_path) -> N
 def test_labels_that_are_genes_and_numbers(adata, tmp_path) -> None:
     """A cell type called like a gene, one of the prompt's words and one that is a number."""
     adata.obs["odd"] = pd.Series(["GENE0", ":", 3], dtype=object).iloc[np.arange(60) % 3].to_numpy()
-    finetune(
-        adata, output_dir=tmp_path, **FAST | {"groupby": "odd", "n_epochs": 20, "learning_rate": 1e-2}, patience=20
-    )
+    finetune(adata, output_dir=tmp_path, **FAST | {"groupby": "odd", "n_epochs": 1})
     assert directory.read(tmp_path).labels == ["3", ":", "GENE0"]
     annotate(adata, model=tmp_path, device="cpu")
     assert list(adata.obs["c2s_cell_type"].cat.categories) == ["3", ":", "GENE0"]
     test = (adata.obs["c2s_split"] == "test").to_numpy()
-    assert (adata.obs["c2s_cell_type"].astype(str) == adata.obs["odd"].astype(str))[test].mean() > 0.6
+    assert (adata.obs["c2s_cell_type"].astype(str) == adata.obs["odd"].astype(str))[test].mean() > 0.9
 
 
 def test_numbered_clusters_with_a_gap_keep_their_numbers(adata, tmp_path) -> None:
@@ -236,10 +234,10 @@ def test_a_nano_goes_on_with_a_new_label(trained, adata, tmp_path) -> None:
     before = weights(path)["model.embed_tokens.weight"]
     adata.obs["cell_type"] = adata.obs["cell_type"].cat.rename_categories({"B cell": "plasma cell"})
     known = load(path, device="cpu").tokenizer
-    assert len(known("plasma%20cell")["input_ids"]) > 1
+    assert len(known("=plasma%20cell")["input_ids"]) > 1
     finetune(adata, output_dir=tmp_path, model=path, **FAST)
     there = load(tmp_path, device="cpu")
-    assert len(there.tokenizer("plasma%20cell")["input_ids"]) == 1
+    assert len(there.tokenizer("=plasma%20cell")["input_ids"]) == 1
     assert there.model.get_input_embeddings().weight.shape == before.shape, "one of the reserved tokens"
     card = directory.read(tmp_path)
     assert "plasma cell" in card.labels

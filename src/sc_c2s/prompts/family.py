@@ -21,6 +21,8 @@ class PromptFamily:
     """Words that the prompts of this family need beside genes, groupings and labels."""
     quoted: bool = False
     """Whether a name with white space is written as one word."""
+    mark: str = ""
+    """What a label begins with where it is the answer: it is then another word than a gene of that name."""
 
     def term(self, text: str) -> str:
         """Write a label, or the name of a grouping, the way this family does."""
@@ -38,13 +40,13 @@ class PromptFamily:
 
     def answer(self, label: str) -> str:
         """Text that follows a prompt when the answer is this label; it starts with one space."""
-        return f" {self.term(label)}"
+        return f" {self.mark}{self.term(label)}"
 
     def parse(self, text: str, labels: Iterable[str]) -> str | None:
         """Label that an answer names, or ``None``; the whole first line has to be the label."""
         line = text.strip().partition("\n")[0].strip()
         labels = list(labels)
-        line = unquote(line) if self.quoted else line
+        line = unquote(line.removeprefix(self.mark)) if self.quoted else line
         spellings = [line, line.strip("\"'` .")]
         for spelling in spellings:
             if spelling in labels:
@@ -56,7 +58,7 @@ class PromptFamily:
         return None
 
 
-NANO = PromptFamily("nano", words=("<cell>", "</cell>", ":"), quoted=True)
+NANO = PromptFamily("nano", words=("<cell>", "</cell>", ":"), quoted=True, mark="=")
 ENGLISH = PromptFamily("english")
 FAMILIES = {family.name: family for family in (NANO, ENGLISH)}
 

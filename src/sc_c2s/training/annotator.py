@@ -131,17 +131,15 @@ def train_annotator(
     genes = data.genes[vocabulary]
     labels = data.label_set
     words = [quote(gene) for gene in genes]
-    others = [*get_family(plan.family).words, *map(quote, [data.groupby, *labels])]
+    answers = [annotate_answer(label, plan.family) for label in labels]
+    others = [*get_family(plan.family).words, quote(data.groupby), *(answer.strip() for answer in answers)]
     placed = {}
     if start.base["name"] == NANO:  # every other model has its own embeddings, and reads many more genes
         log = data.log[learn][:, vocabulary]
         embeddings = gene_embeddings(log, data.labels[learn], n_dims=WIDTH, seed=plan.settings.seed)
-        # A label that is also the name of a gene shares its token, and starts like the other labels.
-        placed = {word: vector for word, vector in zip(words, embeddings, strict=True) if word not in others}
-        placed |= dict.fromkeys(others, nothing(embeddings.shape[1]))
+        placed = dict(zip(words, embeddings, strict=True)) | dict.fromkeys(others, nothing(embeddings.shape[1]))
     model, tokenizer = start.open([*others, *words], placed)
     prompt = partial(annotate_prompt, family=plan.family, groupby=data.groupby, organism=plan.recipe.organism)
-    answers = [annotate_answer(label, plan.family) for label in labels]
     code = {label: i for i, label in enumerate(labels)}
 
     def prompts(cells: np.ndarray) -> list[str]:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 STRENGTH = 0.1
 """Inverse of the penalty, for states that were scaled to a mean deviation of one."""
-N_FITS = 4
-"""Fits of a probe whose answers stand in the prompts, too."""
 MOST_CELLS = 12_000
 """Cells a probe is fitted to, at most."""
 
@@ -72,9 +70,7 @@ def place_answers(
 
     Fine-tuning from a random head first spoils what the vectors of the genes already say (Kumar et al. 2022,
     *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*, ICLR); from a fitted one it
-    starts as a linear model and goes on from there. A label that is also the name of a gene, or a word of the prompt,
-    shares its token, whose vector then changes in the prompts as well: the fit is repeated on what they have become.
-    Such a start stays off by the last change, and training has to mend it.
+    starts as a linear model and goes on from there.
 
     Parameters
     ----------
@@ -85,14 +81,12 @@ def place_answers(
     codes
         Number of the answer to each of them.
     answers
-        Texts, one token each.
+        Texts, one token each, none of which stands in a prompt.
     """
     import torch
 
     ids = [token for answer in answers for token in tokenizer(answer.strip())["input_ids"]]
-    shared = any({answer.strip() for answer in answers} & set(prompt.split()) for prompt in prompts)
     table = model.get_input_embeddings().weight
-    for _ in range(N_FITS if shared else 1):
-        weights = fit_probe(LocalEngine(model, tokenizer, quiet=True).embed(prompts), codes)
-        with torch.no_grad():
-            table[ids] = torch.from_numpy(weights).to(table)
+    weights = fit_probe(LocalEngine(model, tokenizer, quiet=True).embed(prompts), codes)
+    with torch.no_grad():
+        table[ids] = torch.from_numpy(weights).to(table)
