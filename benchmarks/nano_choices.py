@@ -24,8 +24,9 @@ from annotation import cells, folds
 from sklearn.model_selection import StratifiedKFold
 
 from sc_c2s.metrics import annotation, annotation_baselines
+from sc_c2s.models import nano
 from sc_c2s.sentences.inverse import log_expression
-from sc_c2s.training import annotator, sft, start
+from sc_c2s.training import annotator, sft, start, vocabulary
 from sc_c2s.training.augment import NONE
 from sc_c2s.training.plan import Plan, make_plan
 
@@ -67,6 +68,13 @@ PATCHES: dict[str, list[Any]] = {
         patch.object(annotator, "place_answers", no_probe),
         patch.object(annotator, "gene_embeddings", random_genes),
     ],
+    "both start at random, 8 x the rows": [
+        patch.object(annotator, "place_answers", no_probe),
+        patch.object(annotator, "gene_embeddings", random_genes),
+    ],
+    "genes equally loud": [patch.object(vocabulary, "PRIOR", 1e9)],
+    "order as loud as presence": [patch.object(nano, "ORDER", 1.0)],
+    "no order": [patch.object(nano, "ORDER", 0.0)],
     "no variants of cells": [],
     "20 x the learning rate": [],
     "next-gene loss as well": [patch.object(sft, "AnswerTrainer", NextGeneTrainer)],
@@ -77,7 +85,9 @@ def change(how: Plan, name: str) -> Plan:
     """What ``tl.finetune`` does by itself, but for one thing."""
     if name == "no variants of cells":
         return replace(how, augmentation=NONE)
-    if name in ("labels start at random", "both start at random", "20 x the learning rate"):
+    if name.endswith("8 x the rows"):
+        how = replace(how, n_epochs=8 * how.n_epochs)
+    if name.startswith(("labels start", "both start", "20 x")):
         return replace(how, settings=replace(how.settings, learning_rate=SCRATCH_RATE))
     return how
 

@@ -40,10 +40,9 @@ _REFUSALS = (
 class LocalEngine:
     """Score closed answers with a causal language model.
 
-    All answers are read in the same pass as the prompt: they follow it as a tree, and an attention mask
-    shows every branch only its own way back. A model that does not take such a mask (the first call finds
-    out) reads the answers from a shared cache of the prompt, or, without a cache that can be shared, each
-    with the prompt before it.
+    A prompt is read once. All answers follow it as a tree, read at once behind the cache of the prompt, where an
+    attention mask shows every branch only its own way back. A model that does not take such a mask (the first call
+    finds out) reads every answer from its own copy of the cache, or, without a cache, each with the prompt before it.
 
     Parameters
     ----------

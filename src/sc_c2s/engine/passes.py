@@ -60,23 +60,29 @@ class Passes:
             return states[-1][:, -1].float().cpu().numpy()
 
     def _tree(self, prompts: list[np.ndarray], tree: AnswerTree) -> torch.Tensor:
-        """One pass over ``[prompt | tree]``; prompts end in the same column, so the tree is a block."""
+        """Read the prompt, then all answers at once behind its cache, each node seeing only its own way back.
+
+        A mask over prompt and tree together would cost a plain pass its fast attention.
+        """
         import torch
 
         ids, n_pad = self._pad_left(prompts)
         n_rows, length = ids.shape
         rows, answer_ids = self._tensor(tree.rows), self._tensor(tree.ids)
-        inputs: dict[str, Any] = {"use_cache": False}
+        padded = self._padded(n_pad, length) if n_pad.any() else {}
+        out = self._forward(ids, keep=1, use_cache=tree.n_nodes > 0, **padded)
+        logits = out.logits[:, -1:].float()
         if tree.n_nodes:
-            nodes = self._tensor(tree.tokens).expand(n_rows, -1)
             depths = self._tensor(tree.depths) + (length - 1)
-            columns = torch.cat([torch.arange(length, device=ids.device), depths])
-            inputs["position_ids"] = (columns - n_pad[:, None]).clamp(min=0)
-            inputs["attention_mask"] = self._tree_mask(n_pad, length, tree)
-            ids = torch.cat([ids, nodes], dim=1)
-        elif n_pad.any():
-            inputs |= self._padded(n_pad, length)
-        logits = self._logits(ids, keep=tree.n_nodes + 1, **inputs)
+            behind = self._logits(
+                self._tensor(tree.tokens).expand(n_rows, -1),
+                keep=tree.n_nodes,
+                past_key_values=out.past_key_values,
+                use_cache=True,
+                attention_mask=self._tree_mask(n_pad, length, tree),
+                position_ids=depths - n_pad[:, None],
+            )
+            logits = torch.cat([logits, behind], dim=1)
         # The normaliser is that of the row, shared by all answers that pass through it.
         total = logits.logsumexp(-1)
         return logits[:, rows, answer_ids] - total[:, rows]
@@ -147,18 +153,13 @@ class Passes:
         return {"attention_mask": (columns >= 0).long(), "position_ids": columns.clamp(min=0)}
 
     def _tree_mask(self, n_pad: torch.Tensor, length: int, tree: AnswerTree) -> torch.Tensor:
-        """Additive mask (prompts or 1, 1, columns, columns); numbers, since not every attention takes booleans."""
+        """Additive mask (prompts, 1, nodes, columns); numbers, since not every attention takes booleans."""
         import torch
 
-        device, width = n_pad.device, length + tree.n_nodes
-        seen = torch.ones(width, width, dtype=torch.bool, device=device).tril()
-        seen[length:, length:] = torch.from_numpy(tree.visible).to(device)
-        if n_pad.any():
-            seen = seen & (torch.arange(width, device=device) >= n_pad[:, None, None])
-            seen = seen | torch.eye(width, dtype=torch.bool, device=device)  # a row that sees nothing turns into NaN
-        else:
-            seen = seen[None]
-        dtype = self.model.dtype
+        n_rows, device, dtype = len(n_pad), n_pad.device, self.model.dtype
+        prompt = (torch.arange(length, device=device) >= n_pad[:, None])[:, None].expand(-1, tree.n_nodes, -1)
+        branches = torch.from_numpy(tree.visible).to(device).expand(n_rows, -1, -1)
+        seen = torch.cat([prompt, branches], dim=2)
         hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
         return torch.where(seen, torch.zeros((), dtype=dtype, device=device), hidden)[:, None]
 
