@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 # Tokens of one batch: enough to keep the device busy, few enough to stay out of the way of other work.
 _BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
 _TOKENIZED_AT_ONCE = 4_096
+_PLAIN = {
+    "add_special_tokens": False,
+    "truncation": False,
+    "padding": False,
+    "return_attention_mask": False,
+    "return_token_type_ids": False,
+}
 # Largest difference in a log-probability, for each token, that rounding explains.
 _ROUNDING = {"torch.float32": 1e-3, "torch.float64": 1e-3}
 _ROUNDING_HALF = 0.2
@@ -149,7 +156,7 @@ class LocalEngine:
         tokens: list[np.ndarray] = []
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = texts[start : start + _TOKENIZED_AT_ONCE]
-            ids = self.tokenizer(some, add_special_tokens=False, truncation=False, padding=False)["input_ids"]
+            ids = self.tokenizer(some, **_PLAIN)["input_ids"]
             tokens += [np.array(self._lead + row, dtype=np.int32) for row in ids]
         return tokens
 
