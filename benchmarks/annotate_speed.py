@@ -201,7 +201,7 @@ def main() -> None:
     )
     print(f"{'':42}{'cells/s':>9}{'time against bare':>19}{'score is faster by':>20}")
     for name, rate in rates.items():
-        print(f"{name:42}{rate:9.0f}{first / rate:19.2f}{ours / rate:20.2f}")
+        print(f"{name:42}{rate:9.3g}{first / rate:19.2f}{ours / rate:20.2f}")
 
 
 if __name__ == "__main__":
