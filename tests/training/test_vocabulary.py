@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from sc_c2s.training.vocabulary import explained_variance, gene_embeddings, informative_genes
+from sc_c2s.training.vocabulary import explained_variance, gene_embeddings, informative_genes, nothing
 
 N = 90
 LABELS = np.arange(N) % 3
@@ -106,3 +106,4 @@ def test_a_gene_without_variance_says_only_that_it_is_there() -> None:
     x = np.hstack([np.ones((N, 1)), np.random.default_rng(0).random((N, 4))])
     vectors = gene_embeddings(sparse.csr_matrix(x), LABELS, n_dims=4)
     np.testing.assert_allclose(vectors[0], [0, 0, 0, 1], atol=1e-3)
+    np.testing.assert_array_equal(nothing(4), [0, 0, 0, 1])

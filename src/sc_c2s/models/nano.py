@@ -156,7 +156,7 @@ def _let_through(model: LlamaForCausalLM) -> None:
 
     but for the scaling of each :math:`m_i` to one length: close to what expression does with rank (Zipf). The last
     state is the first and 0.3 of the second, and a linear read-out of it a linear model of the genes and their ranks.
-    Which genes a type has at all and how high they stand carry over to different data; neither does to all.
+    Of presence and order, now the one carries over to other data, now the other.
     """
     import torch
 
