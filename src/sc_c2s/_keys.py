@@ -13,6 +13,9 @@ SPLIT = "c2s_split"
 FINETUNE = "c2s_finetune"
 """``uns``: training history and parameters."""
 
+GENERATED = "c2s_generated"
+"""``obsm``: expression of generated cells; ``uns``: names of its genes and parameters."""
+
 
 def n_genes(key: str) -> str:
     """``obs`` column with the number of expressed genes, before the cut."""
@@ -27,3 +30,8 @@ def confidence(key: str) -> str:
 def proba(key: str) -> str:
     """``obsm`` array with the probability of every label."""
     return f"{key}_proba"
+
+
+def sentence(key: str) -> str:
+    """``obs`` column with the sentence that was generated."""
+    return f"{key}_sentence"
