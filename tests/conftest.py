@@ -90,6 +90,28 @@ def any_data(request: pytest.FixtureRequest, adata: AnnData) -> AnyData:
     return AnyData(make_mdata(adata), {"mod": "rna"})
 
 
+@pytest.fixture
+def with_generated(any_data: AnyData) -> AnyData:
+    """Beside every cell but two, one drawn in the same way; of all genes but four, and of one that is not at hand."""
+    adata = any_data.adata
+    counts = make_adata(seed=1).X.toarray()
+    made = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
+    made[[5, 17]] = 0
+    names = [*adata.var_names[:-5:-1], *adata.var_names[:-8], "ELSEWHERE"]
+    columns = adata.var_names.get_indexer(names)
+    sentences = np.array([f"{names[i % 8]} {names[8]}" for i in range(adata.n_obs)], dtype=object)
+    sentences[[5, 17]] = np.nan
+    adata.obsm["c2s_generated"] = sparse.csr_matrix(made[:, columns], dtype=np.float32)
+    adata.obs["c2s_generated_sentence"] = sentences
+    adata.uns["c2s_generated"] = {
+        "var_names": np.array(names, dtype=object),
+        "space": "log1p CP10k",
+        "params": {"groupby": ["cell_type"], "temperature": 1.0},
+        "n_failed": 2,
+    }
+    return any_data
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with real data sets, which are not part of the repository."""
