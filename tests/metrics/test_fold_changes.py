@@ -9,7 +9,13 @@ import scanpy as sc
 from anndata import AnnData
 from scipy import sparse
 
-from sc_c2s.metrics.fold_changes import fold_change_agreement, log_fold_changes, top_gene_overlap, top_genes
+from sc_c2s.metrics.fold_changes import (
+    fold_change_agreement,
+    log_fold_changes,
+    paired_fold_changes,
+    top_gene_overlap,
+    top_genes,
+)
 
 LABELS = np.repeat(["a", "b", "c"], 20)
 
@@ -45,6 +51,16 @@ def test_cells_agree_with_themselves(x) -> None:
     found = fold_change_agreement(x, LABELS, sparse.csr_matrix(x[::-1]), LABELS[::-1])
     np.testing.assert_allclose(found[["lfc_pearson", "lfc_slope"]], 1)
     assert (found["n_genes"] == 6).all(), "a gene that no real cell shows is not compared"
+
+
+def test_pairs_are_of_genes_that_real_cells_show_and_of_groups_that_both_have(x) -> None:
+    found = paired_fold_changes(x, LABELS, 2 * x[:40, :], LABELS[:40])
+    assert list(found) == ["a", "b"]
+    real, other = log_fold_changes(x[:40], LABELS[:40]), log_fold_changes(2 * x[:40], LABELS[:40])
+    for group, pairs in found.items():
+        assert list(pairs.index) == [0, 1, 2, 3, 4, 5], "the last gene is silent"
+        np.testing.assert_allclose(pairs["real"], real.loc[group, :5])
+        np.testing.assert_allclose(pairs["other"], other.loc[group, :5])
 
 
 def test_differences_that_shrink_have_a_slope_below_one(x) -> None:

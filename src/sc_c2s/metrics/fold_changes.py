@@ -75,6 +75,33 @@ def fold_change_agreement(
     `n_genes`
         Genes that were compared.
     """
+    rows = {}
+    for group, pairs in paired_fold_changes(real, real_labels, other, other_labels, least_share=least_share).items():
+        a, b = (pairs - pairs.mean()).to_numpy().T
+        product, size = float(a @ b), float(a @ a)
+        rows[group] = {
+            "lfc_pearson": product / np.sqrt(size * (b @ b)) if size and b @ b else np.nan,
+            "lfc_slope": product / size if size else np.nan,
+            "n_genes": len(a),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def paired_fold_changes(
+    real: Any, real_labels: ArrayLike, other: Any, other_labels: ArrayLike, *, least_share: float = LEAST_SHARE
+) -> dict[str, pd.DataFrame]:
+    """Log fold changes that :func:`fold_change_agreement` compares.
+
+    Parameters
+    ----------
+    real, real_labels, other, other_labels, least_share
+        As there.
+
+    Returns
+    -------
+    For each group a table with a row for each of the genes that it compares, under their numbers, and the columns `real`
+    and `other`.
+    """
     real_labels, other_labels = (np.asarray(y, dtype=object).astype(str) for y in (real_labels, other_labels))
     shared = sorted(set(real_labels) & set(other_labels))
     if len(shared) < 2:
@@ -90,17 +117,10 @@ def fold_change_agreement(
     shown = sp.csr_matrix(real) > 0
     share, rest = _group_means(shown.astype(np.float64), np.unique(real_labels, return_inverse=True)[1], len(shared))
     expressed = np.maximum(share, rest) >= least_share
-    rows = {}
-    for i, group in enumerate(shared):
-        a, b = truth.loc[group].to_numpy()[expressed[i]], found.loc[group].to_numpy()[expressed[i]]
-        a, b = a - a.mean(), b - b.mean()
-        product, size = float(a @ b), float(a @ a)
-        rows[group] = {
-            "lfc_pearson": product / np.sqrt(size * (b @ b)) if size and b @ b else np.nan,
-            "lfc_slope": product / size if size else np.nan,
-            "n_genes": len(a),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return {
+        group: pd.DataFrame({"real": truth.loc[group], "other": found.loc[group]})[expressed[i]]
+        for i, group in enumerate(shared)
+    }
 
 
 def top_genes(adata: AnnData, *, groupby: str, n_top: int = 50, method: str = "t-test") -> dict[str, list[str]]:
