@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,3 +139,49 @@ def naive() -> Callable[..., np.ndarray]:
         return np.array([[reference(model, tokenizer, p, a, end=end) for a in answers] for p in prompts])
 
     return score
+
+
+def plain_list(
+    items: list[tuple[int, ...]],
+    prompt: Sequence[int],
+    logits_of: Callable[[list[int]], np.ndarray],
+    *,
+    end: int,
+    least: int,
+    most: int,
+) -> tuple[list[int], float]:
+    """Write greedily, one token at a time, by the rules alone; gives the items and their log-probability."""
+    seen, done, current, total = list(prompt), [], (), 0.0
+    while True:
+        finished = [i for i, item in enumerate(items) if item == current and i not in done]
+        border = not current or bool(finished)
+        after = [*done, *finished]
+        free = [item for i, item in enumerate(items) if i not in done]
+        inner = {item[len(current)] for item in free if current and item[: len(current)] == current != item}
+        begin = {item[0] for i, item in enumerate(items) if i not in after} if border else set()
+        stop = border and (len(after) >= least or not (begin or inner))
+        logits = np.array(logits_of(seen), dtype=np.float64)
+        if finished and len(after) >= most:
+            logits[end] = np.logaddexp.reduce([logits[t] for t in {*begin, end}])
+            begin, stop = set(), True
+        allowed = sorted({*inner, *begin, *([end] if stop else [])})
+        token = max(allowed, key=lambda t: logits[t])
+        total += logits[token] - np.logaddexp.reduce(logits[allowed])
+        if token not in inner and finished:
+            done, current = after, ()
+        if token == end and token not in inner:
+            return done, total
+        current = (*current, token)
+        seen.append(token)
+        # A name that cannot go on is done, and with the last one the list is.
+        whole = [i for i, item in enumerate(items) if item == current and i not in done]
+        longer = [i for i, item in enumerate(items) if i not in done and item[: len(current)] == current != item]
+        if whole and not longer:
+            done, current = [*done, *whole], ()
+            if len(done) >= most:
+                return done, total
+
+
+@pytest.fixture(scope="session")
+def plain() -> Callable[..., tuple[list[int], float]]:
+    return plain_list

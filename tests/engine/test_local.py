@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sc_c2s.engine import Engine, LocalEngine
+from sc_c2s.engine import Engine, LocalEngine, Sampling, Writer
 from sc_c2s.engine.passes import Passes
+
+GENES = [f"GENE{i}" for i in range(40)]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mamba.*", "ignore:.*fast path.*")
 
@@ -267,3 +269,94 @@ def test_states_are_those_of_a_plain_pass(kind, make_model, piece_tokenizer, pro
             np.testing.assert_allclose(state, out.hidden_states[-1][0, -1].numpy(), atol=1e-5)
     np.testing.assert_allclose(engine.embed(prompts[::-1], batch_size=1)[::-1], states, atol=1e-5)
     assert engine.embed([]).shape == (0, model.config.hidden_size)
+
+
+WORDS = [*GENES, "GENE1A", "HLA-DRA", "B220%20(CD45R)"]
+
+
+def _greedy(engine: LocalEngine, plain: Any, prompt: str, *, least: int, most: int) -> tuple[list[str], float]:
+    n_before = len(engine.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    joint = engine.tokenizer([f"{prompt} {word}" for word in WORDS], add_special_tokens=False)["input_ids"]
+    items = [tuple(ids[n_before:]) for ids in joint]
+
+    def logits_of(seen: list[int]) -> np.ndarray:
+        with torch.no_grad():
+            return engine.model(input_ids=torch.tensor([seen])).logits[0, -1].numpy()
+
+    ids = engine.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    end = engine.tokenizer.eos_token_id
+    found, total = plain(items, ids, logits_of, end=end, least=least, most=most)
+    return [WORDS[i] for i in found], total
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox", "opt", "bloom", "gemma2"])
+@pytest.mark.parametrize("words", ["word_tokenizer", "piece_tokenizer"])
+def test_lists_equal_plain_passes(kind, words, make_model, prompts, plain, request) -> None:
+    tokenizer = request.getfixturevalue(words)
+    engine = LocalEngine(make_model(kind, tokenizer), tokenizer)
+    some = [*prompts[:4], prompts[1]]
+    most = np.array([3, 7, 5, 4, 6])
+    lists = engine.generate(some, WORDS, max_items=most, min_items=2, sampling=Sampling(temperature=0))
+    assert isinstance(engine, Writer)
+    for prompt, n, one in zip(some, most, lists, strict=True):
+        expected, total = _greedy(engine, plain, prompt, least=2, most=int(n))
+        assert [WORDS[i] for i in one.items] == expected
+        assert one.log_prob == pytest.approx(total, abs=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [0, 5])
+def test_lists_do_not_depend_on_the_batch(temperature, make_model, piece_tokenizer, prompts) -> None:
+    engine = LocalEngine(make_model("llama", piece_tokenizer), piece_tokenizer)
+    some, seeds = [*prompts[:8], *prompts[:8]], np.arange(16) * 7
+    how = {"max_items": 6, "sampling": Sampling(temperature=temperature)}
+    together = engine.generate(some, WORDS, seeds=seeds, batch_size=64, **how)
+    alone = engine.generate(some, WORDS, seeds=seeds, batch_size=1, **how)
+    order = np.random.default_rng(0).permutation(16)
+    mixed = engine.generate([some[i] for i in order], WORDS, seeds=seeds[order], batch_size=5, **how)
+    for i, one in enumerate(together):
+        assert one.items.tolist() == alone[i].items.tolist() == mixed[list(order).index(i)].items.tolist()
+        np.testing.assert_allclose(one.item_log_prob, alone[i].item_log_prob, atol=1e-4)
+    same = [a.items.tolist() == b.items.tolist() for a, b in zip(together[:8], together[8:], strict=True)]
+    assert all(same) if temperature == 0 else sum(same) < 4
+
+
+def test_prompts_that_repeat_are_read_once(make_model, word_tokenizer, prompts, monkeypatch) -> None:
+    engine = LocalEngine(make_model("llama", word_tokenizer), word_tokenizer)
+    read: list[tuple[int, ...]] = []
+    forward = Passes._forward
+
+    def counted(self, ids, **inputs):
+        read.append(tuple(ids.shape))
+        return forward(self, ids, **inputs)
+
+    monkeypatch.setattr(Passes, "_forward", counted)
+    engine.generate([prompts[0]] * 6, WORDS, max_items=2, min_items=2, batch_size=6)
+    assert read[0] == (1, len(prompts[0].split()) - 1)
+    assert read[1] == (6, 1)
+
+
+def test_lists_that_do_not_fit(make_model, piece_tokenizer, prompts) -> None:
+    engine = LocalEngine(make_model("gpt2", piece_tokenizer), piece_tokenizer)
+    with pytest.raises(ValueError, match="context of 256 tokens"):
+        engine.generate(prompts, [f"LONGGENENAME{i}" for i in range(90)], max_items=80)
+    with pytest.raises(ValueError, match="max_items"):
+        engine.generate(prompts, WORDS, max_items=2, min_items=3)
+    with pytest.raises(ValueError, match="'CD4 T' is not one word"):
+        engine.generate(prompts, ["CD4 T"], max_items=2)
+    assert engine.generate([], WORDS, max_items=2) == []
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved_while_writing(make_model, word_tokenizer, prompts) -> None:
+    engine = LocalEngine(make_model("llama", word_tokenizer), word_tokenizer)
+    expected = [one.items.tolist() for one in engine.generate(prompts[:8], WORDS, max_items=4)]
+    write, sizes = engine.passes.write, []
+
+    def tight(ids, *args, **kwargs):
+        sizes.append(len(ids))
+        if len(ids) > 2:
+            raise torch.OutOfMemoryError("no")
+        return write(ids, *args, **kwargs)
+
+    engine.passes.write = tight
+    assert [one.items.tolist() for one in engine.generate(prompts[:8], WORDS, max_items=4)] == expected
+    assert sizes == [8, 4, 2, 2, 2, 2]

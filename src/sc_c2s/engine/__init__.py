@@ -1,7 +1,9 @@
-"""Models as text machines: scoring of closed answers; no biology in here."""
+"""Models as text machines: closed answers scored, lists of a closed vocabulary written; no biology in here."""
 
-from .base import Engine
+from .base import Engine, Writer
+from .decoding import Completion
 from .local import LocalEngine
+from .sampling import Sampling
 from .scoring import AnswerTree, probabilities
 
-__all__ = ["AnswerTree", "Engine", "LocalEngine", "probabilities"]
+__all__ = ["AnswerTree", "Completion", "Engine", "LocalEngine", "Sampling", "Writer", "probabilities"]

@@ -7,6 +7,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from .decoding import Completion
+from .sampling import Sampling
+
 
 @runtime_checkable
 class Engine(Protocol):
@@ -14,4 +17,23 @@ class Engine(Protocol):
 
     def score(self, prompts: Sequence[str], answers: Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
         """Log-probability of every answer after every prompt (prompts × answers)."""
+        ...
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Text in, lists of a closed vocabulary out. A list depends on its prompt and its seed alone."""
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        items: Sequence[str],
+        *,
+        max_items: int | np.ndarray,
+        min_items: int | np.ndarray = 1,
+        sampling: Sampling | None = None,
+        seeds: np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> list[Completion]:
+        """Write a list of items, none twice, after every prompt."""
         ...

@@ -11,7 +11,10 @@ from scanpy import logging as logg
 
 from sc_c2s._progress import progress
 
+from .decoding import Completion
+from .items import ItemTree
 from .passes import Passes
+from .sampling import Sampling
 from .scoring import AnswerTree
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 # Tokens of one batch: enough to keep the device busy, few enough to stay out of the way of other work.
 _BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
+# Tokens of one batch that is being written: each step reads one of each row, so there may be many rows.
+_WRITTEN_TOKENS = {"cpu": 32_768, "cuda": 524_288}
 _TOKENIZED_AT_ONCE = 4_096
 _PLAIN = {
     "add_special_tokens": False,
@@ -45,7 +50,7 @@ _REFUSALS = (
 
 
 class LocalEngine:
-    """Score closed answers with a causal language model.
+    """Score closed answers, and write lists of a closed vocabulary, with a causal language model.
 
     A prompt is read once. All answers follow it as a tree, read at once behind the cache of the prompt, where an
     attention mask shows every branch only its own way back. A model that does not take such a mask (the first call
@@ -138,9 +143,76 @@ class LocalEngine:
         self._check_context(tokens, np.zeros(len(tokens), dtype=int))
         states = np.full((len(tokens), self.passes.config.hidden_size), np.nan, dtype=np.float32)
         with self._reading("embedding", len(tokens)) as done:
-            everyone = np.arange(len(tokens))
-            self._in_batches(everyone, tokens, states, batch_size, lambda _: (1, 0), self.passes.states, done)
+            self._in_batches(
+                _longest_first(tokens, np.arange(len(tokens))),
+                states,
+                lambda i: (1, len(tokens[i])),
+                lambda batch: self.passes.states([tokens[i] for i in batch]),
+                done,
+                batch_size,
+            )
         return states
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        items: Sequence[str],
+        *,
+        max_items: int | np.ndarray,
+        min_items: int | np.ndarray = 1,
+        sampling: Sampling | None = None,
+        seeds: np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> list[Completion]:
+        """Write a list of items after every prompt, from a closed vocabulary and none twice.
+
+        A list ends where the model says so, or with its last item. Prompts that repeat are read once.
+
+        Parameters
+        ----------
+        prompts
+            Texts; none may end with a space.
+        items
+            The vocabulary: words without white space; the model sees them with one space before each.
+        max_items, min_items
+            Most and fewest items of a list: one number, or one for each prompt.
+        sampling
+            How a token is chosen among those allowed; by default drawn as probable as it is.
+        seeds
+            Seed of every row: what it draws depends on this and on its prompt alone. By default 0, 1, 2, …
+        batch_size
+            Lists in a batch, for this call.
+        """
+        prompts, n = list(prompts), len(prompts)
+        tree = self._item_tree(list(items))
+        most, least = (np.broadcast_to(np.asarray(x, dtype=np.int64), n) for x in (max_items, min_items))
+        if n and (most.min() < 1 or (least > most).any()):
+            raise ValueError("max_items= has to be 1 or more, and no less than min_items=.")
+        most = np.minimum(most, tree.n_items)
+        seeds = np.arange(n) if seeds is None else np.asarray(seeds)
+        tokens = self._tokenize(prompts)
+        n_more = tree.longest(most)
+        self._check_context(tokens, n_more)
+        lengths = np.array([len(ids) for ids in tokens], dtype=int) + n_more
+        # Rows of one length finish together, and those of one prompt share its reading.
+        order = np.lexsort((np.unique(prompts, return_inverse=True)[1], -lengths))
+        out = np.empty(n, dtype=object)
+
+        def write(batch: np.ndarray) -> list[Completion]:
+            return self.passes.write(
+                [tokens[i] for i in batch],
+                tree,
+                least=least[batch],
+                most=most[batch],
+                sampling=sampling or Sampling(),
+                seeds=seeds[batch],
+                # Each step may leave a gap as long as a name.
+                force=self.passes.within_window(int(lengths[batch].max()) * tree.paths.shape[1]),
+            )
+
+        with self._reading("generating", n) as done:
+            self._in_batches(order, out, lambda i: (1, int(lengths[i])), write, done, batch_size, _WRITTEN_TOKENS)
+        return list(out)
 
     # ---- text to tokens -------------------------------------------------------------------------
 
@@ -184,6 +256,18 @@ class LocalEngine:
         end = self.tokenizer.eos_token_id
         return {AnswerTree.build(paths, end=end): np.array(members) for paths, members in by_paths.items()}
 
+    def _item_tree(self, items: list[str]) -> ItemTree:
+        """Tokens of the items, each with a space before it, as they follow other text."""
+        wrong = [item for item in items if not item or item != "".join(item.split())]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is not one word: quote the white space of the vocabulary first.")
+        if self.tokenizer.eos_token_id is None:
+            raise ValueError("The tokenizer has no end token (eos_token), so a list could not end: give it one.")
+        before = self.tokenizer("x", **_PLAIN)["input_ids"]
+        joint = self.tokenizer([f"x {item}" for item in items], **_PLAIN)["input_ids"]
+        lead = min((_n_shared(np.array(before), np.array(ids)) for ids in joint), default=0)
+        return ItemTree.build([ids[lead:] for ids in joint], end=self.tokenizer.eos_token_id)
+
     def _check_context(self, tokens: list[np.ndarray], n_more: np.ndarray) -> None:
         context = getattr(self.passes.config, "max_position_embeddings", None)
         needed = np.array([len(ids) for ids in tokens], dtype=int) + n_more
@@ -223,48 +307,47 @@ class LocalEngine:
     ) -> None:
         shortest = min((tokens[i] for i in members), key=len)
 
-        def load(length: int) -> tuple[int, int]:
+        def load(i: int) -> tuple[int, int]:
+            length = len(tokens[i])
             if self._method(tree, length, shortest) == "tree":
-                return 1, tree.n_nodes
-            return len(tree.answers), tree.depth
+                return 1, length + tree.n_nodes
+            return len(tree.answers), length + tree.depth
 
-        def read(prompts: list[np.ndarray]) -> np.ndarray:
+        def read(batch: np.ndarray) -> np.ndarray:
+            prompts = [tokens[i] for i in batch]
             return self.passes.score(self._method(tree, len(prompts[0]), shortest), prompts, tree)
 
-        self._in_batches(members, tokens, scores, batch_size, load, read, done)
+        self._in_batches(_longest_first(tokens, members), scores, load, read, done, batch_size)
 
     def _in_batches(
         self,
-        members: np.ndarray,
-        tokens: list[np.ndarray],
+        order: np.ndarray,
         out: np.ndarray,
-        batch_size: int | None,
         load: Callable[[int], tuple[int, int]],
-        read: Callable[[list[np.ndarray]], np.ndarray],
+        read: Callable[[np.ndarray], Any],
         done: Callable[[int], Any],
+        batch_size: int | None,
+        budgets: dict[str, int] = _BATCH_TOKENS,
     ) -> None:
-        """Read prompts batch by batch, longest first; a batch that does not fit into memory is halved.
+        """Fill rows batch by batch, in this order; a batch that does not fit into memory is halved.
 
-        ``load`` says how many sequences the model reads for a prompt of a length, and how many tokens more in each.
+        ``load`` says how many sequences the model reads for a row, the longest of its batch, and how many tokens in each.
         """
         import torch
 
-        lengths = np.array([len(tokens[i]) for i in members])
-        order = members[np.argsort(-lengths, kind="stable")]  # neighbours pad little, memory fails early
-        budget = _BATCH_TOKENS.get(self.model.device.type, _BATCH_TOKENS["cuda"])
+        budget = budgets.get(self.model.device.type, budgets["cuda"])
         batch_size = batch_size or self.batch_size
         at_most = batch_size or budget  # sequences that the model reads at once
         start = 0
         while start < len(order):
-            length = len(tokens[order[start]])
-            n_sequences, n_more = load(length)
+            n_sequences, n_tokens = load(order[start])
             size = at_most // n_sequences
             if batch_size is None:
-                size = min(size, budget // (n_sequences * (length + n_more)))
+                size = min(size, budget // (n_sequences * n_tokens))
             size = min(max(size, 1), len(order) - start)
             batch = order[start : start + size]
             try:
-                part = read([tokens[i] for i in batch])
+                part = read(batch)
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
@@ -283,9 +366,7 @@ class LocalEngine:
         """Cheapest way to read the answers that gives what plain passes give."""
         if tree.n_nodes == 0:
             return "tree"
-        config = self.passes.config
-        window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
-        fits = not window or length + tree.depth <= window
+        fits = self.passes.within_window(length + tree.depth)
         masked = fits and {"position_ids", "attention_mask"} <= self.passes.accepted
         for method in ("tree", "cache") if masked else ("cache",):
             if method not in self._agreed:
@@ -309,6 +390,12 @@ class LocalEngine:
             return False
         rounding = _ROUNDING.get(str(self.model.dtype), _ROUNDING_HALF)
         return bool(np.all(np.abs(found - expected) <= rounding * tree.used.sum(axis=1)))
+
+
+def _longest_first(tokens: list[np.ndarray], members: np.ndarray) -> np.ndarray:
+    """Order in which neighbours pad little, and memory fails early."""
+    lengths = np.array([len(tokens[i]) for i in members], dtype=int)
+    return members[np.argsort(-lengths, kind="stable")]
 
 
 def _n_shared(first: np.ndarray, second: np.ndarray) -> int:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from .decoding import Completion, decode
+from .items import ItemTree
 from .scoring import AnswerTree
 
 if TYPE_CHECKING:
@@ -39,6 +41,12 @@ class Passes:
         """Configuration of the part that reads text."""
         return self.model.config.get_text_config()
 
+    def within_window(self, n_tokens: int) -> bool:
+        """Whether every token sees all before it; beyond a window, gaps and branches push others out of sight."""
+        config = self.config
+        window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
+        return not window or n_tokens <= window
+
     def score(self, method: str, prompts: list[np.ndarray], tree: AnswerTree) -> np.ndarray:
         """Log-probability of every answer after every prompt (prompts × answers), by one of three methods."""
         import torch
@@ -58,6 +66,14 @@ class Passes:
         with torch.inference_mode():
             states = self._forward(ids, keep=1, use_cache=False, output_hidden_states=True, **inputs).hidden_states
             return states[-1][:, -1].float().cpu().numpy()
+
+    def write(self, prompts: list[np.ndarray], tree: ItemTree, **how: Any) -> list[Completion]:
+        """Write a list of items after every prompt, see :func:`~sc_c2s.engine.decoding.decode`."""
+        import torch
+
+        with torch.inference_mode():
+            last = np.array([prompt[-1] for prompt in prompts])
+            return decode(Continuation(self, prompts), tree, last, device=self.model.device, **how)
 
     def _tree(self, prompts: list[np.ndarray], tree: AnswerTree) -> torch.Tensor:
         """Read the prompt, then all answers at once behind its cache, each node seeing only its own way back.
@@ -172,6 +188,59 @@ class Passes:
             if optional not in self.accepted:
                 inputs.pop(optional, None)
         return self.model(input_ids=ids, **inputs)
+
+
+class Continuation:
+    """A batch that goes on token by token behind its prompts; prompts that repeat are read once.
+
+    Parameters
+    ----------
+    passes
+        Calls of the model.
+    prompts
+        Token ids of every prompt; all but the last token of each is read here.
+    """
+
+    def __init__(self, passes: Passes, prompts: list[np.ndarray]) -> None:
+        import torch
+
+        self.passes = passes
+        number: dict[bytes, int] = {}
+        of_row = [number.setdefault(prompt.tobytes(), len(number)) for prompt in prompts]
+        first = np.unique(of_row, return_index=True)[1]
+        ids, n_pad = passes._pad_left([prompts[i][:-1] for i in first])
+        self.cache = None
+        if ids.shape[1]:
+            out = passes._forward(ids, keep=1, use_cache=True, **passes._padded(n_pad, ids.shape[1]))
+            self.cache = out.past_key_values
+        rows = torch.tensor(of_row, device=ids.device)
+        self.seen = (torch.arange(ids.shape[1], device=ids.device) >= n_pad[:, None])[rows]
+        if self.cache is not None and len(first) < len(prompts):
+            self.cache.batch_select_indices(rows)
+
+    def read(self, tokens: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        """Read more of each row; logits behind it (rows × vocabulary)."""
+        import torch
+
+        n_seen = self.seen.sum(dim=1, keepdim=True)
+        self.seen = torch.cat([self.seen, shown], dim=1)
+        inputs = {} if self.cache is None else {"past_key_values": self.cache}
+        out = self.passes._forward(
+            tokens,
+            keep=1,
+            use_cache=True,
+            attention_mask=self.seen.long(),
+            position_ids=(n_seen + shown.cumsum(dim=1) - 1).clamp(min=0),
+            **inputs,
+        )
+        self.cache = out.past_key_values
+        return out.logits[:, -1]
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Forget all rows but these."""
+        self.seen = self.seen[rows]
+        if self.cache is not None:
+            self.cache.batch_select_indices(rows)
 
 
 def _log_prob(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
