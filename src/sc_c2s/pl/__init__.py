@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from ._calibration import calibration
 from ._confusion import confusion
+from ._generated_distributions import generated_distributions
+from ._generated_embedding import generated_embedding
+from ._generated_fold_changes import generated_fold_changes
+from ._generated_means import generated_means
+from ._generation import generation
 from ._rank_fit import rank_fit
 from ._sentence import sentence
 from ._training import training
 
-__all__ = ["calibration", "confusion", "rank_fit", "sentence", "training"]
+__all__ = [
+    "calibration",
+    "confusion",
+    "generated_distributions",
+    "generated_embedding",
+    "generated_fold_changes",
+    "generated_means",
+    "generation",
+    "rank_fit",
+    "sentence",
+    "training",
+]
