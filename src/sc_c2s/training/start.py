@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sc_c2s.models import directory, load, nano
+from sc_c2s.models import LoadedModel, directory, load, nano
 from sc_c2s.models.load import _computes_bfloat16, _device
 
 NANO = "nano"
@@ -37,8 +38,8 @@ class Start:
     precision
         ``"bf16"`` to compute in bfloat16 with weights in 32 bits.
     home
-        What a new adapter will ask for when it is opened, from wherever that happens: the hub id or the directory of
-        its base.
+        What an adapter will ask for when it is opened, from wherever that happens: the name or the directory of its
+        base.
     """
 
     open: Open
@@ -84,7 +85,7 @@ def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: 
         small=small,
         peft_config=None if small or adapted else _lora(lora_rank, loaded.revision),
         precision="fp32",
-        home=None if small or adapted else loaded.source if loaded.revision else str(loaded.path.resolve()),
+        home=None if small else _home(loaded, adapted=adapted),
     )
 
 
@@ -106,6 +107,12 @@ def _from_nothing(*, device: str, dtype: str, seed: int) -> Start:
     )
 
 
+def _home(loaded: LoadedModel, *, adapted: bool) -> str:
+    if adapted:
+        return json.loads((loaded.path / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return loaded.source if loaded.revision else str(loaded.path.resolve())
+
+
 def _lora(rank: int, revision: str | None) -> Any:
     from peft import LoraConfig
 
@@ -120,4 +127,7 @@ def _with_adapter(path: Path, *, device: str, dtype: str) -> Any:
 
     config = PeftConfig.from_pretrained(str(path))
     base = load(config.base_model_name_or_path, device=device, dtype=dtype, revision=config.revision)
-    return PeftModel.from_pretrained(base.model, str(path), is_trainable=True)
+    model = PeftModel.from_pretrained(base.model, str(path), is_trainable=True)
+    # Whenever PEFT saves, it looks up the base: in its directory rather than on the network.
+    model.peft_config[model.active_adapter].base_model_name_or_path = str(base.path)
+    return model
