@@ -105,3 +105,9 @@ def test_wasserstein_distance_of_a_shift() -> None:
 
 def test_wasserstein_distance_with_other_numbers_of_points() -> None:
     np.testing.assert_allclose(gene_wasserstein([[0.0], [1.0]], [[0.0], [0.0], [3.0], [3.0]]), [1.0])
+
+
+@pytest.mark.parametrize(("n", "m"), [(60, 45), (45, 45), (60, 1), (7, 11)])
+def test_wasserstein_distance_is_scipys(n, m) -> None:
+    expected = [stats.wasserstein_distance(a, b) for a, b in zip(X[:n].T, Y[:m].T, strict=True)]
+    np.testing.assert_allclose(gene_wasserstein(X[:n], Y[:m]), expected)

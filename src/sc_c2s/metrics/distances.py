@@ -148,10 +148,13 @@ def gene_wasserstein(x: ArrayLike, y: ArrayLike) -> Points:
     -------
     A distance for each gene, in units of the values.
     """
-    from scipy.stats import wasserstein_distance
-
     x, y = _pair(x, y)
-    return np.array([wasserstein_distance(a, b) for a, b in zip(x.T, y.T, strict=True)])
+    # The distance lies between the sorted values. With n and m points both sorted lists are constant between the
+    # multiples of m and those of n on the way to n·m.
+    n, m = len(x), len(y)
+    ends = np.union1d(m * np.arange(1, n + 1), n * np.arange(1, m + 1))
+    width = np.diff(ends, prepend=0) / (n * m)
+    return width @ np.abs(np.sort(x, axis=0)[(ends - 1) // m] - np.sort(y, axis=0)[(ends - 1) // n])
 
 
 def _factor(a: Points) -> Points:
