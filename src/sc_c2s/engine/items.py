@@ -52,9 +52,9 @@ class ItemTree:
         if not known or not all(known):
             raise ValueError("A closed vocabulary needs items of one token or more.")
         if len(set(known)) < len(known):
-            first, second = _same(known)
+            one, other = _same(known)
             raise ValueError(
-                f"Items {first} and {second} of the vocabulary are the same tokens: leave one of them out."
+                f"Items {one} and {other} of the vocabulary are the same tokens: leave one of them out."
             )
         children: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         for way in sorted({item[:k] for item in known for k in range(1, len(item) + 1)}):
@@ -67,7 +67,7 @@ class ItemTree:
         n_nodes, none = len(number), len(known)
         nowhere = n_nodes
         tokens, first, n_children = (np.zeros(n_nodes + 1, dtype=np.int64) for _ in range(3))
-        below, item = np.zeros(n_nodes + 1, dtype=np.int32), np.full(n_nodes + 1, none)
+        below, item_at = np.zeros(n_nodes + 1, dtype=np.int32), np.full(n_nodes + 1, none)
         for way, j in number.items():
             tokens[j] = way[-1] if way else 0
             n_children[j] = len(children.get(way, []))
@@ -75,10 +75,10 @@ class ItemTree:
         paths = np.full((none + 1, max(map(len, known))), nowhere)
         for i, way in enumerate(known):
             paths[i, : len(way)] = [number[way[:k]] for k in range(1, len(way) + 1)]
-            item[number[way]] = i
+            item_at[number[way]] = i
             below[paths[i, : len(way)]] += 1
             below[0] += 1
-        tree = cls(tokens, first, n_children, item, below, paths, end)
+        tree = cls(tokens, first, n_children, item_at, below, paths, end)
         tree._check(none)
         return tree
 
