@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from anndata import AnnData
 from scipy import sparse
 
-from sc_c2s.metrics.generation import MEAN, _diversity, _independent, _rare_genes, _with_conditions, generation
+from sc_c2s.metrics.generation import MEAN, generation
 
 N_GENES = 30
 LOWER_IS_BETTER = ["scfid", "mmd", "energy", "sliced_wasserstein", "gene_wasserstein"]
@@ -34,17 +32,10 @@ def draw(n: int, *, seed: int, together: bool = True) -> AnnData:
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_trees() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["sc_c2s.metrics.generation"], "N_TREES", 30)
-        yield
-
-
 @pytest.fixture(scope="module")
-def table(few_trees) -> pd.DataFrame:
+def table() -> pd.DataFrame:
     """Generated cells that are drawn as the real ones are."""
-    return generation(draw(60, seed=0), draw(60, seed=1), groupby=["type", "state"], reference=draw(60, seed=2))
+    return generation(draw(60, seed=0), draw(60, seed=1), groupby=["type", "state"], reference=draw(120, seed=2))
 
 
 def test_rows(table) -> None:
@@ -53,7 +44,7 @@ def test_rows(table) -> None:
     assert list(table.index) == [(source, condition) for source in sources for condition in conditions]
     assert (table.loc["generated", "n"] == [60, 60, 60, 60, 240]).all()
     assert (table["n_genes"] == N_GENES).all()
-    assert (table["embedding"] == f"pca ({N_GENES})").all()
+    assert (table["embedding"] == f"pca ({N_GENES - 1})").all()
     assert table["bandwidth"].nunique() == 1
     # No gene may be rare in a condition.
     assert table.drop(columns="rare_genes").notna().all().all()
@@ -67,7 +58,7 @@ def test_a_mean_is_that_of_the_conditions(table) -> None:
 def test_cells_drawn_like_real_ones_score_like_real_ones(table) -> None:
     generated, real = table.loc[("generated", MEAN)], table.loc[("real", MEAN)]
     for name in [*LOWER_IS_BETTER, "knn_5", "lfc_pearson", "lfc_slope", "diversity", "mean_correlation"]:
-        assert generated[name] == pytest.approx(real[name], rel=0.15, abs=0.02), name
+        assert generated[name] == pytest.approx(real[name], rel=0.25, abs=0.02), name
     assert abs(generated["auc"] - 0.5) < 0.1
     assert generated["lfc_pearson"] > 0.9
     assert generated["de_overlap"] > 0.5
@@ -91,20 +82,10 @@ def test_independent_genes_keep_means_and_lose_what_belongs_together(table) -> N
     assert independent["auc"] > 0.6 > real["auc"]
 
 
-def test_each_gene_of_independent_cells_keeps_its_values() -> None:
-    cells = _with_conditions(draw(20, seed=0), "type")
-    mixed = _independent(cells, np.random.default_rng(0))
-    for condition in "AB":
-        here = (cells.obs["_condition"] == condition).to_numpy()
-        before, after = cells.X[here].toarray(), mixed.X[here].toarray()
-        np.testing.assert_allclose(np.sort(after, axis=0), np.sort(before, axis=0))
-        assert (before != after).mean() > 0.3
-
-
 def test_the_real_cells_themselves() -> None:
     """Nothing lies between a set of cells and itself, in whatever order."""
     real = draw(15, seed=0)
-    found = generation(real, real[::-1].copy(), groupby=["type", "state"], reference=draw(15, seed=1))
+    found = generation(real, real[::-1].copy(), groupby=["type", "state"], reference=draw(30, seed=1))
     same = found.loc["generated"].drop(MEAN)
     np.testing.assert_allclose(same[LOWER_IS_BETTER], 0, atol=1e-6)
     exact = [
@@ -119,12 +100,6 @@ def test_the_real_cells_themselves() -> None:
     assert (found.loc["real"].drop(MEAN)[LOWER_IS_BETTER] > 1e-3).all().all()
 
 
-def test_diversity_of_equal_and_of_opposite_ranks() -> None:
-    ranks = np.arange(1.0, 6)
-    assert _diversity(np.array([ranks, 3 * ranks]), seed=0) == pytest.approx(0)
-    assert _diversity(np.array([ranks, ranks[::-1]]), seed=0) == pytest.approx(2)
-
-
 def test_cells_that_are_all_alike_lack_diversity() -> None:
     real = draw(30, seed=0)
     centres = real.copy()
@@ -137,19 +112,28 @@ def test_cells_that_are_all_alike_lack_diversity() -> None:
     assert found.loc[("generated", MEAN), "auc"] > 0.9 > 0.6 > found.loc[("real", MEAN), "auc"]
 
 
-def test_rare_genes_that_never_occur() -> None:
-    real = np.zeros((40, 3))
-    real[0, 0] = real[1, 1] = 1
-    real[:, 2] = 1
-    assert _rare_genes(real, real) == 1
-    other = real.copy()
-    other[:, 1] = 0
-    assert _rare_genes(real, other) == 0.5
+@pytest.mark.parametrize("n_genes", [30, 600])
+def test_cells_drawn_like_real_ones_are_no_farther_off_where_most_components_are_noise(n_genes: int) -> None:
+    """Components of the compared cells would fit these, and lie to the disadvantage of every generator."""
+    rng = np.random.default_rng(0)
+    rates = rng.gamma(0.5, 1, size=(2, n_genes))
+
+    def noise(n: int, name: str) -> AnnData:
+        labels = np.repeat([0, 1], n)
+        obs = pd.DataFrame({"type": np.array(["A", "B"])[labels]}, index=[f"{name}{i}" for i in range(2 * n)])
+        var = pd.DataFrame(index=[f"g{i}" for i in range(n_genes)])
+        return AnnData(sparse.csr_matrix(np.log1p(rng.poisson(rates[labels]) / 3)), obs=obs, var=var)
+
+    found = generation(noise(40, "a"), noise(40, "b"), groupby="type", reference=noise(80, "c"), n_comps=20)
+    generated, real = found.loc[("generated", MEAN)], found.loc[("real", MEAN)]
+    assert generated["scfid"] == pytest.approx(real["scfid"], rel=0.15)
+    assert generated["energy"] == pytest.approx(real["energy"], rel=0.25)
+    assert abs(generated["auc"] - 0.5) < 0.15
 
 
-def test_half_of_the_real_cells_stand_in_for_a_reference() -> None:
-    found = generation(draw(20, seed=0), draw(30, seed=1), groupby="type")
-    assert (found.drop(MEAN, level="condition")["n"] == 20).all(), "half of 40 real cells of each type"
+def test_a_third_of_the_real_cells_stands_in_for_a_reference() -> None:
+    found = generation(draw(21, seed=0), draw(30, seed=1), groupby="type")
+    assert (found.drop(MEAN, level="condition")["n"] == 14).all(), "a third of 42 real cells of each type"
 
 
 def test_nothing_depends_on_the_order_of_genes_and_conditions_are_those_of_both() -> None:
@@ -158,8 +142,53 @@ def test_nothing_depends_on_the_order_of_genes_and_conditions_are_those_of_both(
     one, other = (generation(real, cells, groupby="type", reference=reference) for cells in (generated, backwards))
     pd.testing.assert_frame_equal(one, other)
     real.obs["type"] = real.obs["type"].replace("B", "C")
-    with pytest.raises(ValueError, match="Only 1 conditions have 3 cells or more in all sets"):
+    with pytest.raises(ValueError, match="Only 1 conditions have 3 real cells or more in every set"):
         generation(real, generated, groupby="type", reference=reference)
+
+
+def test_other_generators_are_scored_in_the_same_table(table) -> None:
+    flat = draw(60, seed=3)
+    flat.X = sparse.csr_matrix(np.tile(flat.X.mean(axis=0), (flat.n_obs, 1)))
+    sets = [draw(60, seed=0), draw(60, seed=1)]
+    others = {"again": draw(70, seed=1), "flat": flat}
+    found = generation(*sets, groupby=["type", "state"], reference=draw(120, seed=2), others=others)
+    assert list(found.index.get_level_values("source").unique()[-2:]) == ["again", "flat"]
+    before = list(table.index.get_level_values("source").unique())
+    pd.testing.assert_frame_equal(found.loc[before], table)
+    assert found.loc[("again", MEAN), "lfc_pearson"] > 0.9
+    assert found.loc[("flat", MEAN), "knn_5"] == 0.25, "all cells are in one place"
+    assert found.loc[("flat", MEAN), "scfid"] > 2 * found.loc[("generated", MEAN), "scfid"]
+    with pytest.raises(ValueError, match="has a source 'real' of its own"):
+        generation(*sets, groupby="type", others={"real": flat})
+
+
+def test_a_generator_that_lacks_a_condition_is_found_out() -> None:
+    real, reference = draw(10, seed=0), draw(10, seed=1)
+    lacking = draw(10, seed=2)[:-9].copy()
+    with pytest.raises(ValueError, match=r"The set 'generated' has 1 cells of the condition 'B \| on' and needs 3"):
+        generation(real, lacking, groupby=["type", "state"], reference=reference)
+    with pytest.raises(ValueError, match=r"The set 'poor' has 1 cells of the condition 'B \| on'"):
+        generation(real, reference, groupby=["type", "state"], reference=reference, others={"poor": lacking})
+
+
+def test_conditions_without_real_cells_are_left_out_with_a_warning(monkeypatch) -> None:
+    real, generated, reference = (draw(10, seed=i) for i in range(3))
+    real.obs.loc[real.obs_names[:2], "type"] = "rare"
+    generated.obs.loc[generated.obs_names[:5], "type"] = "new"
+    said: list[str] = []
+    monkeypatch.setattr(sc.logging, "warning", said.append)
+    found = generation(real, generated, groupby="type", reference=reference)
+    assert list(found.loc["generated"].index) == ["A", "B", MEAN]
+    assert said == [
+        "not compared, as fewer than 3 real cells have the condition in one of the sets (real, reference): new, rare"
+    ]
+
+
+def test_cells_without_a_condition_are_left_out() -> None:
+    real, generated, reference = (draw(10, seed=i) for i in range(3))
+    known = generation(real[2:].copy(), generated, groupby="type", reference=reference)
+    real.obs["type"] = real.obs["type"].where(np.arange(real.n_obs) >= 2)
+    pd.testing.assert_frame_equal(generation(real, generated, groupby="type", reference=reference), known)
 
 
 def test_other_spaces() -> None:
@@ -180,6 +209,13 @@ def test_other_spaces() -> None:
     del generated.obsm["X_two"]
     with pytest.raises(KeyError, match="obsm has no 'X_two' in one of the objects"):
         generation(real, generated, groupby="type", reference=reference, embedding="X_two")
+    with pytest.raises(TypeError, match="write your array to obsm"):
+        generation(real, generated, groupby="type", reference=reference, embedding=real.obsm["X_two"])
+    with pytest.raises(ValueError, match=r"shape \(1, 30\) for 30 cells: return a row a cell"):
+        generation(real, generated, groupby="type", reference=reference, embedding=lambda x: x.X.mean(axis=0))
+    generated.obsm["X_two"] = np.where(generated.obs[["type"]] == "A", np.nan, 1.0)
+    with pytest.raises(ValueError, match="embedding of the set 'generated' holds NaN"):
+        generation(real, generated, groupby="type", reference=reference, embedding="X_two")
 
 
 def test_clear_errors() -> None:
@@ -188,7 +224,16 @@ def test_clear_errors() -> None:
         generation(real, generated, groupby="cell_type")
     counts = draw(10, seed=1)
     counts.X = counts.X.expm1().rint()
-    with pytest.raises(ValueError, match="X holds counts; the comparison needs log1p"):
+    with pytest.raises(ValueError, match="X holds counts in the set 'generated'; the comparison needs log1p"):
+        generation(real, counts, groupby="type")
+    counts.X = generated.X.toarray() - 1
+    with pytest.raises(ValueError, match="X holds negative values in the set 'scaled'"):
+        generation(real, generated, groupby="type", others={"scaled": counts})
+    counts.X[3, 4] = np.nan
+    with pytest.raises(ValueError, match="X holds NaN or infinite values in the set 'generated'"):
+        generation(real, counts, groupby="type")
+    counts.var_names = ["g0"] * N_GENES
+    with pytest.raises(ValueError, match="Gene names occur twice in the set 'generated'"):
         generation(real, counts, groupby="type")
     generated.var_names = [f"other{i}" for i in range(N_GENES)]
     with pytest.raises(ValueError, match="no gene in common"):

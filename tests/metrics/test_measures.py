@@ -1,0 +1,59 @@
+"""Measures of generated cells whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse, stats
+
+from sc_c2s.metrics.measures import _auc, _diversity, _nearest_conditions, _rank_correlations, _rare_genes
+
+RNG = np.random.default_rng(0)
+
+
+def test_rank_correlation_is_scipys_over_genes_that_either_cell_expresses() -> None:
+    x = RNG.poisson(0.8, size=(20, 60))
+    first, second = np.arange(19), np.arange(1, 20)
+    expected = []
+    for a, b in zip(x[first], x[second], strict=True):
+        shown = (a > 0) | (b > 0)
+        expected.append(stats.spearmanr(a[shown], b[shown]).statistic)
+    np.testing.assert_allclose(_rank_correlations(sparse.csr_matrix(x), first, second), expected)
+
+
+def test_cells_without_ranks_have_no_correlation() -> None:
+    x = sparse.csr_matrix([[1.0, 1, 0], [2, 2, 0], [0, 0, 0]])
+    assert np.isnan(_rank_correlations(x, np.array([0, 2]), np.array([1, 2]))).all()
+    assert np.isnan(_diversity(x[[2, 2]], seed=0))
+
+
+def test_diversity_of_equal_and_of_opposite_ranks() -> None:
+    ranks = np.arange(1.0, 6)
+    assert _diversity(sparse.csr_matrix([ranks, 3 * ranks]), seed=0) == pytest.approx(0)
+    assert _diversity(sparse.csr_matrix([ranks, ranks[::-1]]), seed=0) == pytest.approx(2)
+
+
+def test_rare_genes_that_never_occur() -> None:
+    real = np.zeros((40, 3))
+    real[0, 0] = real[1, 1] = 1
+    real[:, 2] = 1
+    assert _rare_genes(real, real) == 1
+    other = real.copy()
+    other[:, 1] = 0
+    assert _rare_genes(real, other) == 0.5
+
+
+def test_nearest_cells_vote() -> None:
+    real = np.array([[0.0], [1], [2], [10], [11], [12], [13]])
+    labels = np.array(["a", "a", "b", "b", "b", "b", "b"], dtype=object)
+    found = _nearest_conditions(real, labels, np.array([[-1.0], [14]]))
+    assert list(found["knn_3"]) == ["a", "b"]
+    assert list(found["knn_25"]) == ["b", "b"], "all of fewer cells"
+
+
+def test_a_classifier_tells_what_differs_and_nothing_else() -> None:
+    real, same = RNG.normal(size=(2, 150, 10))
+    assert _auc(real, same, seed=0) == pytest.approx(0.5, abs=0.08)
+    assert _auc(real, same + 5, seed=0) == 1
+    assert _auc(real, same / 3, seed=0) > 0.9, "in the middle of the real cells"
+    assert np.isnan(_auc(real[:9], same[:9], seed=0))
