@@ -25,6 +25,7 @@ from .distances import (
 )
 from .fold_changes import fold_change_agreement, log_fold_changes, top_gene_overlap, top_genes
 from .generation import generation
+from .sentences import generated_sentences
 
 __all__ = [
     "HEADINGS",
@@ -40,6 +41,7 @@ __all__ = [
     "fold_change_agreement",
     "frechet_distance",
     "gene_wasserstein",
+    "generated_sentences",
     "generation",
     "log_fold_changes",
     "median_bandwidth",
