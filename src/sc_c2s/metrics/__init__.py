@@ -25,6 +25,7 @@ from .distances import (
 )
 from .fold_changes import fold_change_agreement, log_fold_changes, top_gene_overlap, top_genes
 from .generation import generation
+from .scvi import scvi_cells
 from .sentences import generated_sentences
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "mmd",
     "paired",
     "reliability",
+    "scvi_cells",
     "sliced_wasserstein",
     "top_gene_overlap",
     "top_genes",

@@ -21,6 +21,29 @@ LEAST_CELLS = 3
 """A condition with fewer cells in a set is not compared."""
 
 
+def conditions_of(adata: AnnData, groupby: str | Sequence[str], name: str) -> pd.Series:
+    """Condition of each cell.
+
+    Parameters
+    ----------
+    adata
+        Cells.
+    groupby
+        Columns of `obs` whose combinations are the conditions.
+    name
+        What to call the set in errors.
+
+    Returns
+    -------
+    The values joined by ``" | "``; NaN for a cell that lacks one of them.
+    """
+    columns = [groupby] if isinstance(groupby, str) else list(groupby)
+    if missing := [column for column in columns if column not in adata.obs]:
+        raise KeyError(f"obs has no column {missing[0]!r} in the set {name!r}: name the conditions with groupby=.")
+    values = adata.obs[columns]
+    return values.astype(str).agg(" | ".join, axis=1).where(values.notna().all(axis=1))
+
+
 def bare(adata: AnnData, groupby: str | Sequence[str], name: str) -> AnnData:
     """Cells that have a condition, without anything else but arrays.
 
@@ -39,12 +62,10 @@ def bare(adata: AnnData, groupby: str | Sequence[str], name: str) -> AnnData:
     """
     from anndata import AnnData
 
-    columns = [groupby] if isinstance(groupby, str) else list(groupby)
-    if missing := [column for column in columns if column not in adata.obs]:
-        raise KeyError(f"obs has no column {missing[0]!r} in the set {name!r}: name the conditions with groupby=.")
+    condition = conditions_of(adata, groupby, name)
     if not adata.var_names.is_unique:
         raise ValueError(f"Gene names occur twice in the set {name!r}: call var_names_make_unique() first.")
-    part = adata[adata.obs[columns].notna().all(axis=1).to_numpy()]
+    part = adata[condition.notna().to_numpy()]
     x = sp.csr_matrix(part.X)
     x.eliminate_zeros()
     if not np.isfinite(x.data).all():
@@ -57,10 +78,9 @@ def bare(adata: AnnData, groupby: str | Sequence[str], name: str) -> AnnData:
             f"X holds {kind} in the set {name!r}; the comparison needs log1p counts per 10,000: "
             "sc.pp.normalize_total, sc.pp.log1p."
         )
-    condition = part.obs[columns].astype(str).agg(" | ".join, axis=1)
     cells = AnnData(
         x,
-        obs=pd.DataFrame({CONDITION: condition.to_numpy()}, index=part.obs_names.astype(str)),
+        obs=pd.DataFrame({CONDITION: condition.dropna().to_numpy()}, index=part.obs_names.astype(str)),
         var=pd.DataFrame(index=part.var_names),
     )
     for key in part.obsm:
