@@ -80,6 +80,7 @@ class Rows:
         self.tokens, self.first_child = on_device(tree.tokens), on_device(tree.first_child)
         self.n_children, self.item_at = on_device(tree.n_children), on_device(tree.item)
         self.paths = on_device(tree.paths)
+        self.most_below_root = int(tree.below[1 : 1 + self.n_roots].max())
         self.left = on_device(tree.below).repeat(n, 1)
         """Items that a row may still write, at every node or below it."""
         self.used = torch.zeros((n, tree.n_items + 1), dtype=torch.bool, device=device)
@@ -136,13 +137,20 @@ class Rows:
         inner = self.left.gather(1, children) > 0
         begin = (self.left[:, 1 : 1 + self.n_roots] > 0) & self.border[:, None]
         n_items = self.n_written + (self.whole < self.tree.n_items)
-        nothing = ~(begin.any(dim=1) | inner.any(dim=1))
-        stop = self.border & ((n_items >= self.least) | nothing)
+        stop = self.border & ((n_items >= self.least) | (self.left[:, 0] == 0))
         # With the last item there is no next one to choose; its name may go on, or the list is over.
         last = self.border & (n_items >= self.most)
         begin &= ~last[:, None]
         stop |= last
         return children, torch.cat([inner, begin, stop[:, None]], dim=1)
+
+    def forced(self, allowed: torch.Tensor) -> torch.Tensor:
+        """Rows that have no choice."""
+        # Where more items are left than begin with any one token, there is a choice: no need to count.
+        unclear = ~self.done & (~self.border | (self.left[:, 0] <= self.most_below_root))
+        if not bool(unclear.any()):
+            return unclear
+        return unclear & (allowed.sum(dim=1) == 1)
 
     def log_probs(self, logits: torch.Tensor, children: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
         """Log-probability of every column among those allowed."""
@@ -257,7 +265,7 @@ def decode(
     shown = [torch.ones((n, 1), dtype=torch.bool, device=device)]
     while True:
         children, allowed = rows.candidates()
-        while force and bool((forced := (allowed.sum(dim=1) == 1) & ~rows.done).any()):
+        while force and bool((forced := rows.forced(allowed)).any()):
             queue.append(rows.advance(allowed.int().argmax(dim=1), children, forced)[:, None])
             rows.n_forced += forced
             shown.append(forced[:, None])

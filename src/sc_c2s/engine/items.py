@@ -27,7 +27,7 @@ class ItemTree:
     below: np.ndarray
     """Number of items at each node or below it (nodes + 1)."""
     paths: np.ndarray
-    """Nodes on the way to each item, filled up with nowhere (items + 1 × longest); the last row is nowhere alone."""
+    """Nodes from the root to each item, filled up with nowhere (items + 1 × longest); the last row is nowhere alone."""
     end: int
     """Token that ends a list of items."""
 
@@ -53,9 +53,7 @@ class ItemTree:
             raise ValueError("A closed vocabulary needs items of one token or more.")
         if len(set(known)) < len(known):
             one, other = _same(known)
-            raise ValueError(
-                f"Items {one} and {other} of the vocabulary are the same tokens: leave one of them out."
-            )
+            raise ValueError(f"Items {one} and {other} of the vocabulary are the same tokens: leave one of them out.")
         children: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         for way in sorted({item[:k] for item in known for k in range(1, len(item) + 1)}):
             children.setdefault(way[:-1], []).append(way)
@@ -72,12 +70,11 @@ class ItemTree:
             tokens[j] = way[-1] if way else 0
             n_children[j] = len(children.get(way, []))
             first[j] = min((number[child] for child in children.get(way, [])), default=nowhere)
-        paths = np.full((none + 1, max(map(len, known))), nowhere)
+        paths = np.full((none + 1, max(map(len, known)) + 1), nowhere)
         for i, way in enumerate(known):
-            paths[i, : len(way)] = [number[way[:k]] for k in range(1, len(way) + 1)]
+            paths[i, : len(way) + 1] = [number[way[:k]] for k in range(len(way) + 1)]
             item_at[number[way]] = i
-            below[paths[i, : len(way)]] += 1
-            below[0] += 1
+            below[paths[i, : len(way) + 1]] += 1
         tree = cls(tokens, first, n_children, item_at, below, paths, end)
         tree._check(none)
         return tree
@@ -99,7 +96,7 @@ class ItemTree:
 
     def longest(self, n_items: np.ndarray) -> np.ndarray:
         """Count the tokens of the longest list of so many items, its end included."""
-        lengths = np.sort((self.paths[:-1] != self.nowhere).sum(axis=1))[::-1]
+        lengths = np.sort((self.paths[:-1] != self.nowhere).sum(axis=1) - 1)[::-1]
         return np.concatenate([[0], np.cumsum(lengths)])[n_items] + 1
 
     def _check(self, none: int) -> None:

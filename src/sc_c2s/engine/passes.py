@@ -204,6 +204,8 @@ class Continuation:
     def __init__(self, passes: Passes, prompts: list[np.ndarray]) -> None:
         import torch
 
+        from .cache import growing
+
         self.passes = passes
         number: dict[bytes, int] = {}
         of_row = [number.setdefault(prompt.tobytes(), len(number)) for prompt in prompts]
@@ -212,7 +214,7 @@ class Continuation:
         self.cache = None
         if ids.shape[1]:
             out = passes._forward(ids, keep=1, use_cache=True, **passes._padded(n_pad, ids.shape[1]))
-            self.cache = out.past_key_values
+            self.cache = growing(out.past_key_values)
         rows = torch.tensor(of_row, device=ids.device)
         self.seen = (torch.arange(ids.shape[1], device=ids.device) >= n_pad[:, None])[rows]
         if self.cache is not None and len(first) < len(prompts):
@@ -221,6 +223,8 @@ class Continuation:
     def read(self, tokens: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
         """Read more of each row; logits behind it (rows × vocabulary)."""
         import torch
+
+        from .cache import growing
 
         n_seen = self.seen.sum(dim=1, keepdim=True)
         self.seen = torch.cat([self.seen, shown], dim=1)
@@ -233,7 +237,7 @@ class Continuation:
             position_ids=(n_seen + shown.cumsum(dim=1) - 1).clamp(min=0),
             **inputs,
         )
-        self.cache = out.past_key_values
+        self.cache = out.past_key_values if self.cache is not None else growing(out.past_key_values)
         return out.logits[:, -1]
 
     def keep(self, rows: torch.Tensor) -> None:
