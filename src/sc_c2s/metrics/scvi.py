@@ -168,20 +168,23 @@ def _quiet() -> Iterator[None]:
 def _trained(cells: AnnData, max_epochs: int | None) -> Any:
     from lightning.pytorch.callbacks import LambdaCallback
 
-    models = _scvi().model
-    models.SCVI.setup_anndata(cells, batch_key=CONDITION)
-    model = models.SCVI(cells)
-    n_epochs = models.get_max_epochs_heuristic(cells.n_obs) if max_epochs is None else max_epochs
-    with progress(desc="training scVI", total=n_epochs, unit="epoch") as bar:
+    model_class = _scvi().model.SCVI
+    model_class.setup_anndata(cells, batch_key=CONDITION)
+    model = model_class(cells)
+    with progress(desc="training scVI", unit="epoch") as bar:
+        to_the_bar = LambdaCallback(
+            on_train_start=lambda trainer, _: bar.reset(trainer.max_epochs),
+            on_train_epoch_end=lambda *_: bar.update(),
+        )
         model.train(
-            n_epochs,
+            max_epochs,
             train_size=1.0,
             shuffle_set_split=False,  # it would draw an order that no seed fixes; batches are shuffled anyway
             batch_size=_BATCH,
             # Batch normalisation cannot do with a single cell.
             datasplitter_kwargs={"drop_last": 0 < cells.n_obs % _BATCH < 3},
             enable_progress_bar=False,
-            callbacks=[LambdaCallback(on_train_epoch_end=lambda *_: bar.update())],
+            callbacks=[to_the_bar],
             logger=False,
         )
     model.module.eval()
