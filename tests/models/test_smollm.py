@@ -138,7 +138,7 @@ def test_an_adapter_is_opened_and_trained_further(
     monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", refuse)
     for source, target in [("smollm2", "first"), (tmp_path / "first", "second")]:
         begin = choose(source, **OPTIONS)
-        model, tokenizer = begin.open([], {})
+        model, tokenizer = begin.open([], {}, False)
         model = get_peft_model(model, begin.peft_config) if begin.peft_config else model
         for name, weight in model.named_parameters():
             if "lora_B" in name:

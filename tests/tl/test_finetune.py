@@ -399,7 +399,7 @@ def test_one_bar_for_training_and_one_for_scoring(adata, tmp_path, capfd) -> Non
     [
         ({"groupby": "celltype"}, KeyError, "obs has no column 'celltype'; its columns are: cell_type, donor"),
         ({"split_key": "fold"}, KeyError, "obs has no column 'fold'"),
-        ({"task": "dance"}, ValueError, "There is no task 'dance'; choose one of 'annotate'"),
+        ({"task": "dance"}, ValueError, "There is no task 'dance'; choose from 'annotate', 'generate'"),
         ({"groupby": "none"}, ValueError, "There are 0 cells with a label"),
         ({"groupby": "one"}, ValueError, "1 different labels: give a groupby= column with two or more"),
         ({"groupby": "unique"}, ValueError, "every label needs two cells or more"),

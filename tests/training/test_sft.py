@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -20,16 +19,8 @@ from sc_c2s.models import nano
 from sc_c2s.training import sft
 from sc_c2s.training.augment import NONE, Augmenter
 from sc_c2s.training.examples import Examples
-from sc_c2s.training.sft import (
-    IGNORED,
-    AnswerTrainer,
-    Settings,
-    _Collator,
-    answer_tokens,
-    as_dataset,
-    last_checkpoint,
-    train,
-)
+from sc_c2s.training.loss import IGNORED
+from sc_c2s.training.sft import Collator, Settings, answer_tokens, last_checkpoint, train
 
 ANSWERS = [" B", " T cell, CD4/CD8", " CD14+ monocyte"]
 WORDS = np.array([f"GENE{i}" for i in range(40)], dtype=object)
@@ -37,7 +28,6 @@ SETTINGS = Settings(
     learning_rate=1e-2,
     batch_size=4,
     embedding_rate=1.0,
-    closed_loss=False,
     weight_decay=0.0,
     n_evaluations=10,
     patience=50,
@@ -55,6 +45,11 @@ def make_examples(n_cells: int = 12) -> Examples:
     answers = [ANSWERS[label] for label in labels]
     cells = Augmenter(sparse.csr_matrix(x), labels, NONE, seed=0)
     return Examples(cells, WORDS, answers, lambda sentence: f"<cell> {sentence} </cell> type :", None)
+
+
+def as_dataset(tokenizer, examples, cells: np.ndarray, *, closing: bool = True) -> datasets.Dataset:
+    """Rows of one task."""
+    return sft.as_dataset(tokenizer, [examples], np.stack([np.zeros_like(cells), cells], axis=1), closing=[closing])
 
 
 @pytest.fixture(params=["words", "pieces"])
@@ -130,39 +125,15 @@ def test_batches_are_padded_on_the_left() -> None:
         {"input_ids": [5, 6, 7, 1], "labels": [IGNORED, IGNORED, 7, 1]},
         {"input_ids": [8, 1], "labels": [IGNORED, 1]},
     ]
-    batch = _Collator(0)(rows)
+    batch = Collator(0)(rows)
     assert batch["input_ids"].tolist() == [[5, 6, 7, 1], [0, 0, 8, 1]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [0, 0, 1, 1]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3], [0, 0, 0, 1]]
     assert batch["labels"].tolist() == [[IGNORED, IGNORED, 7, 1], [IGNORED, IGNORED, IGNORED, 1]]
 
 
-def loss_of(model: PreTrainedModel, batch: dict[str, Any], *, closed: torch.Tensor | None = None, **options: Any):
-    trainer = SimpleNamespace(closed=closed)
-    return AnswerTrainer.compute_loss(trainer, model, batch, return_outputs=True, **options)
-
-
-@pytest.mark.parametrize("n_items", [None, 7])
-def test_the_loss_is_that_of_all_logits(tokenizer, make_llama, n_items) -> None:
-    """Answers of several lengths after prompts of several lengths, and one row at a time with every logit."""
-    model = make_llama(len(tokenizer))
-    rows = list(as_dataset(tokenizer, make_examples(), np.arange(12)))
-    batch = _Collator(tokenizer.pad_token_id)(rows)
-    total, n = 0.0, 0
-    with torch.no_grad():
-        loss, output = loss_of(model, batch, num_items_in_batch=n_items)
-        for row in rows:
-            logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
-            targets = torch.tensor(row["labels"][1:])
-            total += torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-            n += int((targets != IGNORED).sum())
-    torch.testing.assert_close(loss, total / (n_items or n), rtol=1e-5, atol=1e-5)
-    longest = max(sum(label != IGNORED for label in row["labels"]) for row in rows)
-    assert output.logits.shape[1] == longest + 1 < batch["input_ids"].shape[1], "the head ran on the answers only"
-
-
 def test_the_tokens_of_answers(tokenizer) -> None:
-    closed = answer_tokens(tokenizer, make_examples()).tolist()
+    closed = answer_tokens(tokenizer, "x :", ANSWERS).tolist()
     said = {token for answer in ANSWERS for token in tokenizer("x :" + answer)["input_ids"]}
     prompt = set(tokenizer("x :")["input_ids"])
     assert closed == sorted(set(closed))
@@ -170,22 +141,16 @@ def test_the_tokens_of_answers(tokenizer) -> None:
     assert tokenizer.eos_token_id not in closed
 
 
-def test_the_closed_loss_is_that_of_a_choice_among_answer_tokens(tokenizer, make_llama) -> None:
-    model = make_llama(len(tokenizer))
-    examples = make_examples()
-    closed = answer_tokens(tokenizer, examples)
-    rows = list(as_dataset(tokenizer, examples, np.arange(12), closing=False))
-    assert not any(tokenizer.eos_token_id in row["input_ids"] for row in rows)
-    total, n = 0.0, 0
-    with torch.no_grad():
-        loss, _ = loss_of(model, _Collator(tokenizer.pad_token_id)(rows), closed=closed)
-        for row in rows:
-            logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
-            for position, target in enumerate(row["labels"][1:]):
-                if target != IGNORED:
-                    total += torch.logsumexp(logits[position, closed], 0) - logits[position, target]
-                    n += 1
-    torch.testing.assert_close(loss, total / n, rtol=1e-5, atol=1e-5)
+def test_rows_of_several_tasks(piece_tokenizer) -> None:
+    """Each task closes its answers or not, whatever the order in which rows are read."""
+    order = np.array([[0, 1], [1, 2], [0, 3], [1, 4]])
+    rows = sft.as_dataset(piece_tokenizer, [make_examples(), make_examples()], order, closing=[True, False])
+    found = rows[[3, 0, 2, 1]]
+    assert found["task"] == [1, 0, 0, 1]
+    ends = [ids[-1] == piece_tokenizer.eos_token_id for ids in found["input_ids"]]
+    assert ends == [False, True, True, False]
+    assert rows[2]["input_ids"] == found["input_ids"][2]
+    assert Collator(0)([rows[0], rows[2]])["task"].tolist() == [0, 0]
 
 
 class Validation:
@@ -203,9 +168,10 @@ def run(tmp_path: Path, validation: Any, *, n_steps: int = 10, **changes: Any):
     words = ["<cell>", "</cell>", "type", ":", *WORDS, "B"]
     with sft.quiet():
         model, tokenizer = nano.build(words, width=16, n_layers=1, n_heads=2)
-    order = np.resize(np.arange(12), 4 * n_steps)
+    cells = np.resize(np.arange(12), 4 * n_steps)
+    order = np.stack([np.zeros_like(cells), cells], axis=1)
     settings = Settings(**vars(SETTINGS) | changes)
-    return train(model, tokenizer, make_examples(), order, validation, settings=settings, output_dir=tmp_path)
+    return train(model, tokenizer, [make_examples()], order, validation, settings=settings, output_dir=tmp_path)
 
 
 def test_it_learns_the_answers(tmp_path) -> None:

@@ -22,7 +22,7 @@ def earlier(tmp_path) -> Path:
     model, tokenizer = nano.build(["CD3D", "B"], width=16, n_layers=1, n_heads=2)
     model.save_pretrained(tmp_path / "nano")
     tokenizer.save_pretrained(tmp_path / "nano")
-    card = directory.ModelCard(["annotate"], "cell_type", ["B"], ["CD3D"], {}, "nano")
+    card = directory.ModelCard(["annotate"], "cell_type", ["CD3D"], {}, "nano", labels=["B"])
     directory.write(tmp_path / "nano", card)
     return tmp_path / "nano"
 
@@ -32,7 +32,7 @@ def test_from_nothing() -> None:
     assert (begin.small, begin.family, begin.peft_config, begin.precision) == (True, "nano", None, "fp32")
     assert begin.base["name"] == "nano"
     vectors = {"CD3D": np.arange(1.0, 9.0)}
-    model, tokenizer = begin.open(["CD3D", "B"], vectors)
+    model, tokenizer = begin.open(["CD3D", "B"], vectors, False)
     again, _ = nano.build(["CD3D", "B"], embeddings=vectors, seed=0)
     torch.testing.assert_close(model.get_input_embeddings().weight, again.get_input_embeddings().weight)
     assert len(tokenizer("CD3D B")["input_ids"]) == 2
@@ -45,7 +45,7 @@ def test_the_precision_that_was_asked_for() -> None:
 def test_from_an_earlier_nano(earlier) -> None:
     begin = choose(earlier, **OPTIONS)
     assert (begin.small, begin.family, begin.peft_config) == (True, "nano", None)
-    model, tokenizer = begin.open(["CD3D", "B", "new"], {"CD3D": np.ones(4)})
+    model, tokenizer = begin.open(["CD3D", "B", "new"], {"CD3D": np.ones(4)}, False)
     before = load(earlier, device="cpu")
     assert len(tokenizer("CD3D B new")["input_ids"]) == 3
     torch.testing.assert_close(
@@ -53,11 +53,19 @@ def test_from_an_earlier_nano(earlier) -> None:
     )
 
 
+def test_a_nano_that_only_reads_cannot_learn_to_write(earlier) -> None:
+    with pytest.raises(ValueError, match="trained to read cells"):
+        choose(earlier, **OPTIONS).open([], {}, True)
+    model, _ = choose("nano", **OPTIONS).open(["CD3D", "B"], {}, True)
+    assert nano.writes(model)
+    assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
+
+
 def test_from_a_pretrained_model(pretrained) -> None:
     begin = choose(pretrained, **OPTIONS)
     assert (begin.small, begin.family) == (False, "english")
     assert (begin.peft_config.r, begin.peft_config.lora_alpha) == (4, 8)
-    model, tokenizer = begin.open(["CD3D"], {})
+    model, tokenizer = begin.open(["CD3D"], {}, False)
     assert len(tokenizer("CD3D")["input_ids"]) > 1, "its tokenizer stays as it is"
     assert begin.base == {"name": str(pretrained), "revision": None, "dtype": "float32"}
 
@@ -66,7 +74,7 @@ def adapt(begin: start.Start, path: Path) -> torch.nn.Module:
     """Stands for a training: weights that are not zero."""
     from peft import get_peft_model
 
-    model, tokenizer = begin.open([], {})
+    model, tokenizer = begin.open([], {}, False)
     model = get_peft_model(model, begin.peft_config) if begin.peft_config else model
     torch.manual_seed(1)
     for name, weight in model.named_parameters():
@@ -90,7 +98,7 @@ def test_an_adapter_is_trained_further(pretrained, tmp_path) -> None:
     first = adapt(choose(pretrained, **OPTIONS), tmp_path / "first")
     begin = choose(tmp_path / "first", **OPTIONS)
     assert begin.peft_config is None
-    trainable = {name for name, weight in begin.open([], {})[0].named_parameters() if weight.requires_grad}
+    trainable = {name for name, weight in begin.open([], {}, False)[0].named_parameters() if weight.requires_grad}
     assert trainable
     assert all("lora" in name for name in trainable)
     second = adapt(begin, tmp_path / "second")

@@ -14,6 +14,8 @@ ROOM = 1.5
 class GrowingLayer(DynamicLayer):
     """Keys and values of one layer in a store with room to spare; the ordinary layer copies everything at every step."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
     _stores: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @classmethod

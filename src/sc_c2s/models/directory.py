@@ -26,14 +26,18 @@ class ModelCard:
         Tasks it was trained for.
     groupby
         Column of `obs` its labels came from.
-    labels
-        Closed set of labels, in order.
     genes
         Gene vocabulary: only these genes are written into its sentences.
     recipe
         How its sentences are made: ``n_genes``, ``ties``, ``organism``, ``normalisation``.
     family
         Prompt family.
+    labels
+        Closed set of labels, in order; empty if it does not annotate.
+    conditions
+        What it can be asked to write: ``groupby`` (names of the groupings), and for each combination its ``values``, the number
+        of training cells with it (``n_cells``) and the percentiles, 0 to 100, of the length of their sentences (``n_genes``).
+        Empty if it does not generate.
     temperature
         Divides the log-probabilities of the labels, chosen on validation cells.
     n_views
@@ -54,10 +58,11 @@ class ModelCard:
 
     task: list[str]
     groupby: str
-    labels: list[str]
     genes: list[str]
     recipe: dict[str, Any]
     family: str
+    labels: list[str] = field(default_factory=list)
+    conditions: dict[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
     n_views: int = 1
     rank_fit: dict[str, Any] = field(default_factory=dict)

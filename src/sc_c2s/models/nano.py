@@ -16,6 +16,10 @@ WIDTH, N_LAYERS, N_HEADS = 128, 2, 4
 MAX_POSITIONS = 8192
 ORDER = 0.3
 """How strongly a nano starts to read in which order genes stand, beside which genes are there at all."""
+CONDITIONS = WIDTH // N_HEADS - 2
+"""Leading dimensions that only conditions use; the first attention head of a nano that writes hands them on."""
+IS_CONDITION, IS_BEGIN = CONDITIONS, CONDITIONS + 1
+"""Dimensions that tell a condition, and the word that a cell begins with, from all other words."""
 SPACE = "Ġ"
 """How byte-level tokenizers write the space in front of a word."""
 
@@ -68,6 +72,7 @@ def build(
     n_layers: int = N_LAYERS,
     n_heads: int = N_HEADS,
     embeddings: dict[str, np.ndarray] | None = None,
+    writes: bool = False,
     seed: int = 0,
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Make an untrained model and its tokenizer.
@@ -81,6 +86,9 @@ def build(
     embeddings
         Where each of these words starts: vectors of at most ``width`` numbers, scaled to the size of random
         ones; the others start at random.
+    writes
+        Whether it is to write genes as well as to read them: words then have other vectors where they are written, and
+        one attention head starts with its eyes on the condition.
     seed
         Seed of the random start.
     """
@@ -95,7 +103,7 @@ def build(
         num_hidden_layers=n_layers,
         num_attention_heads=n_heads,
         max_position_embeddings=MAX_POSITIONS,
-        tie_word_embeddings=True,
+        tie_word_embeddings=not writes,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -103,7 +111,9 @@ def build(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-        _let_through(model)
+        _let_through(model, turned=not writes)
+        if writes:
+            _attend_to_condition(model)
     if embeddings:
         _start_at(model, tokenizer, embeddings)
     return model, tokenizer
@@ -144,7 +154,32 @@ def is_nano(tokenizer: object) -> bool:
     return _reserved(N_RESERVED - 1) in vocabulary or (PAD in vocabulary and SPACE + "</cell>" in vocabulary)
 
 
-def _let_through(model: LlamaForCausalLM) -> None:
+def writes(model: LlamaForCausalLM) -> bool:
+    """Whether a nano has vectors for writing genes."""
+    return not model.config.tie_word_embeddings
+
+
+def _attend_to_condition(model: LlamaForCausalLM) -> None:
+    """Let the first head of each layer look at the condition, from wherever it stands.
+
+    A mean over all words would count the condition for less with every gene. The last dimension, which all words but
+    conditions have, asks; the dimension that conditions alone have answers. Both are put where rotary position embeddings
+    turn slowest, so that the distance does not matter.
+    """
+    import torch
+
+    n = model.config.hidden_size // model.config.num_attention_heads
+    slowest = n // 2 - 1
+    with torch.no_grad():
+        for layer in model.model.layers:
+            attention = layer.self_attn
+            attention.q_proj.weight[:n] = 0
+            attention.k_proj.weight[:n] = 0
+            attention.q_proj.weight[slowest, -1] = 1
+            attention.k_proj.weight[slowest, IS_CONDITION] = 2
+
+
+def _let_through(model: LlamaForCausalLM, *, turned: bool = True) -> None:
     r"""Start with layers that hand on the mean of what they see, unchanged.
 
     Queries and keys start small, so that every word before is seen alike. What the value matrix turns, the output
@@ -156,14 +191,18 @@ def _let_through(model: LlamaForCausalLM) -> None:
 
     but for the scaling of each :math:`m_i` to one length: close to what expression does with rank (Zipf). The last
     state is the first and 0.3 of the second, and a linear read-out of it a linear model of the genes and their ranks.
-    Of presence and order, now the one carries over to other data, now the other.
+    Of presence and order, now the one carries over to other data, now the other. Without the turn, each head hands on
+    dimensions of its own.
     """
     import torch
 
     with torch.no_grad():
         for depth, layer in enumerate(model.model.layers):
             attention = layer.self_attn
-            torch.nn.init.orthogonal_(attention.v_proj.weight)
+            if turned:
+                torch.nn.init.orthogonal_(attention.v_proj.weight)
+            else:
+                torch.nn.init.eye_(attention.v_proj.weight)
             attention.o_proj.weight.copy_(attention.v_proj.weight.T * ORDER**depth)
             layer.mlp.down_proj.weight.zero_()
 

@@ -2,6 +2,7 @@
 
 from .annotate import annotate_answer, annotate_prompt, parse_annotation
 from .family import ENGLISH, FAMILIES, NANO, PromptFamily, get_family
+from .generate import condition_words, find_condition, generate_answer, generate_prompt
 
 __all__ = [
     "ENGLISH",
@@ -10,6 +11,10 @@ __all__ = [
     "PromptFamily",
     "annotate_answer",
     "annotate_prompt",
+    "condition_words",
+    "find_condition",
+    "generate_answer",
+    "generate_prompt",
     "get_family",
     "parse_annotation",
 ]

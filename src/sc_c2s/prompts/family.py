@@ -21,6 +21,8 @@ class PromptFamily:
     """Words that the prompts of this family need beside genes, groupings and labels."""
     quoted: bool = False
     """Whether a name with white space is written as one word."""
+    begin: str = ""
+    """Word that a cell begins with, where genes are to follow."""
     mark: str = ""
     """What a label begins with where it is the answer: it is then another word than a gene of that name."""
 
@@ -58,7 +60,7 @@ class PromptFamily:
         return None
 
 
-NANO = PromptFamily("nano", words=("<cell>", "</cell>", ":"), quoted=True, mark="=")
+NANO = PromptFamily("nano", words=("<cell>", "</cell>", ":"), quoted=True, begin="<cell>", mark="=")
 ENGLISH = PromptFamily("english")
 FAMILIES = {family.name: family for family in (NANO, ENGLISH)}
 

@@ -115,6 +115,11 @@ def open_annotator(model: str | Path | LoadedModel | Engine, *, device: str, dty
     if not directory.is_model_directory(model.path):
         return Annotator(engine, source, [])
     card = directory.read(model.path)
+    if "annotate" not in card.task:
+        raise ValueError(
+            f"{model.source!r} was trained to {' and '.join(card.task)}, not to annotate: train one with "
+            "tl.finetune(task='annotate')."
+        )
     return Annotator(
         engine,
         source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +13,24 @@ from scanpy import logging as logg
 from sc_c2s import _keys
 from sc_c2s._random import resolve_rng
 from sc_c2s.data import open_cells
+from sc_c2s.prompts.generate import JOIN
 from sc_c2s.sentences.symbols import guess_organism
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-TASKS = ("annotate",)
+ANY = "any"
+"""Label of cells that are not told apart."""
+TASKS = ("annotate", "generate")
 
 
 def finetune(
     data: AnnData | MuData,
     *,
-    groupby: str,
+    groupby: str | Sequence[str] | None,
     output_dir: str | Path,
-    task: str = "annotate",
+    task: str | Sequence[str] = "annotate",
     model: str | Path = "nano",
     layer: str | None = None,
     use_raw: bool = False,
@@ -68,12 +72,15 @@ def finetune(
     data
         Annotated data matrix, counts or log-normalised expression.
     groupby
-        Column of `obs` with the labels. Cells without one are left out.
+        Column of `obs` with the labels. Cells without one are left out. For ``"generate"`` also several columns, whose
+        combinations are the conditions that cells can be generated for (the first one holds the labels, if annotation is
+        learned as well), or ``None`` for cells of no particular kind.
     output_dir
         Where the model directory is written. If an earlier call with the same arguments was stopped there, training
         goes on from its last checkpoint.
     task
-        What to learn: ``"annotate"``, to name the label of a cell.
+        What to learn: ``"annotate"``, to name the label of a cell, ``"generate"``, to write a cell of some condition, or a list
+        of both for one model that does both.
     model
         ``"nano"``; or what to start from: a model directory that this function wrote, the directory of any causal
         language model, or its id on the Hugging Face hub.
@@ -93,7 +100,7 @@ def finetune(
         Longest sentence. By default a nano gets whole cells and other models 200 genes.
     n_top_genes
         Number of genes that are written into sentences: those that tell the labels of the training cells apart best.
-        By default 1000 for a nano and all for other models; 0 for all.
+        By default 1000 for a nano (2000 if it generates) and all for other models; 0 for all.
     split_key
         Column of `obs` that either says ``"train"``, ``"validation"`` and ``"test"``, or holds a group that must not be
         torn apart, such as the donor.
@@ -102,12 +109,12 @@ def finetune(
     test_size
         Share to report on; 0 for none.
     n_epochs
-        How often every training cell is shown, at most. By default as often as a nano needs for about 2,000 rows (from
-        1 to 20 times), and 3 times for other models.
+        How often every training cell is shown for each task, at most. By default as often as a nano needs for about 2,000 rows,
+        or 8,000 if it generates (from 1 to 20 times), and 3 times for other models.
     batch_size
         Rows in one training step.
     learning_rate
-        Peak of the learning rate; by default 5e-5 for a nano and 2e-4 for an adapter.
+        Peak of the learning rate; by default 5e-5 for a nano (1e-3 if it generates) and 2e-4 for an adapter.
     patience
         Training stops when the validation cells were scored this many times without getting better (they are scored 10
         times in a full run). By default 3, and never for a nano, which may do worse for a while before it does better.
@@ -140,7 +147,7 @@ def finetune(
         ``"history"`` (step, epoch, seconds, train_loss, val_loss, val_accuracy), ``"metrics"`` (a row for validation
         and test cells), ``"model"`` (the directory), ``"n_unlabelled"`` and ``"params"``.
 
-    The model directory holds everything that :func:`~sc_c2s.tl.annotate` needs.
+    The model directory holds everything that :func:`~sc_c2s.tl.annotate` and :func:`~sc_c2s.tl.generate` need.
 
     Raises
     ------
@@ -163,37 +170,50 @@ def finetune(
     >>> c2s.tl.finetune(adata, groupby="bulk_labels", use_raw=True, output_dir="blood")  # doctest: +SKIP
     >>> c2s.tl.annotate(adata, model="blood", use_raw=True)  # doctest: +SKIP
     """
-    if task not in TASKS:
-        raise ValueError(f"There is no task {task!r}; choose one of {', '.join(map(repr, TASKS))}.")
+    tasks = _tasks(task)
+    groupings = () if groupby is None else (groupby,) if isinstance(groupby, str) else tuple(groupby)
+    if "annotate" in tasks and (not groupings or (len(groupings) > 1 and len(tasks) == 1)):
+        raise ValueError("To annotate, groupby= has to name one column of obs with the labels.")
     start = logg.info("fine-tuning on cell sentences")
     cells = open_cells(
         data, mod=mod, layer=layer, use_raw=use_raw, gene_symbols=gene_symbols, mask_var=mask_var, copy=copy
     )
     generator = resolve_rng(rng, random_state)
-    labels = cells.labels(groupby)
+    conditions = pd.DataFrame({name: cells.labels(name) for name in groupings}, index=cells.obs_names)
+    labels = conditions.agg(JOIN.join, axis=1).where(conditions.notna().all(axis=1)) if len(groupings) > 1 else None
+    if labels is None:
+        labels = conditions[groupings[0]] if groupings else pd.Series(ANY, index=cells.obs_names)
     by = None if split_key is None else cells.obs(split_key)
 
     from sc_c2s.training.split import split_cells
 
-    split = split_cells(labels, by=by, validation=validation_size, test=test_size, rng=generator)
+    split = split_cells(
+        labels,
+        by=by,
+        validation=validation_size,
+        test=test_size,
+        rng=generator,
+        n_least=2 if "annotate" in tasks else 1,
+    )
     used = split.notna().to_numpy()
     logg.info(
         f"    {used.sum()} cells with a label, {split.value_counts().to_dict()}"
         + (f"; {n} cells without one are left out" if (n := int((~used).sum())) else "")
     )
 
-    from sc_c2s.training.annotator import train_annotator
     from sc_c2s.training.plan import make_plan
+    from sc_c2s.training.run import train_model
     from sc_c2s.training.start import choose
 
     seed = int(generator.integers(2**31))
-    labelled = _labelled(cells, labels, split, used, groupby=groupby, organism=organism)
+    labelled = _labelled(cells, conditions, split, used, organism=organism)
     begin = choose(model, lora_rank=lora_rank, device=device, dtype=dtype, seed=seed)
     plan = make_plan(
         begin,
         n_train=len(labelled.of("train")),
         organism=labelled.organism,
         seed=seed,
+        tasks=tasks,
         n_genes=n_genes,
         n_top_genes=n_top_genes,
         n_epochs=n_epochs,
@@ -201,12 +221,12 @@ def finetune(
         learning_rate=learning_rate,
         patience=patience,
     )
-    card, history = train_annotator(labelled, plan, begin, output_dir=Path(output_dir), resume=resume)
+    card, history = train_model(labelled, plan, begin, output_dir=Path(output_dir), resume=resume)
 
     params = {
         **cells.params,
-        "task": task,
-        "groupby": groupby,
+        "task": _plain(tasks),
+        "groupby": _plain(groupings),
         "split_key": split_key,
         "validation_size": validation_size,
         "test_size": test_size,
@@ -236,20 +256,35 @@ def finetune(
     return cells.result()
 
 
-def _labelled(
-    cells: Any, labels: pd.Series, split: pd.Series, used: np.ndarray, *, groupby: str, organism: str | None
-) -> Any:
+def _plain(names: tuple[str, ...]) -> str | np.ndarray | None:
+    """Write names the way `uns` takes them."""
+    return np.array(names, dtype=object) if len(names) > 1 else names[0] if names else None
+
+
+def _tasks(task: str | Sequence[str]) -> tuple[str, ...]:
+    tasks = (task,) if isinstance(task, str) else tuple(dict.fromkeys(task))
+    unknown = [name for name in tasks if name not in TASKS]
+    if unknown or not tasks:
+        wrong = repr(unknown[0]) if unknown else "at all in task="
+        raise ValueError(f"There is no task {wrong}; choose from {', '.join(map(repr, TASKS))}.")
+    return tasks
+
+
+def _labelled(cells: Any, conditions: pd.DataFrame, split: pd.Series, used: np.ndarray, *, organism: str | None) -> Any:
     from sc_c2s.sentences.inverse import log_expression
-    from sc_c2s.training.annotator import LabelledCells
+    from sc_c2s.training.cells import LabelledCells
 
     x = cells.matrix()[used]
+    values = conditions.to_numpy(dtype=object)[used]
     return LabelledCells(
         x=x,
         log=log_expression(x),
         genes=np.asarray(cells.genes),
         cells=cells.obs_names.to_numpy()[used],
-        labels=labels.to_numpy()[used],
+        labels=values[:, 0] if values.shape[1] else np.full(len(values), ANY, dtype=object),
         split=split.to_numpy()[used],
-        groupby=groupby,
+        groupby=conditions.columns[0] if len(conditions.columns) else ANY,
         organism=guess_organism(cells.genes) if organism is None else organism,
+        conditions=values,
+        groupings=tuple(conditions.columns),
     )

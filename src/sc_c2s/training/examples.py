@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from .augment import Augmenter
 
 
+class Rows(Protocol):
+    """Rows of one task: row ``i`` of a schedule depends on its cell and on ``i`` alone."""
+
+    def row(self, cell: int, i: int) -> tuple[str, str]:
+        """Prompt and completion of the ``i``-th row, which shows a variant of this cell."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the cells."""
+        ...
+
+
 @dataclass(frozen=True)
 class Examples:
-    """Rows of one task over augmented cells: row ``i`` of a schedule depends on its cell and on ``i`` alone.
+    """Rows of the annotation task: a cell, and the answer to it.
 
     Attributes
     ----------
@@ -38,6 +51,42 @@ class Examples:
         """Prompt and completion of the ``i``-th row, which shows a variant of this cell."""
         genes = self.cells.variant(cell, i)[: self.n_genes]
         return self.prompt(" ".join(self.words[genes])), self.answers[cell]
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+
+@dataclass(frozen=True)
+class CellsToWrite:
+    """Rows of the generation task: a condition, and a cell of that kind.
+
+    Attributes
+    ----------
+    cells
+        Gives the genes of a cell, ties broken anew each time.
+    words
+        Gene names as they stand in a sentence.
+    prompts
+        What asks for each cell.
+    answer
+        Writes an answer around a sentence.
+    n_genes
+        Longest sentence; ``None`` for no limit.
+    """
+
+    cells: Augmenter
+    words: np.ndarray
+    prompts: Sequence[str]
+    answer: Callable[[str], str]
+    n_genes: int | None
+
+    def row(self, cell: int, i: int) -> tuple[str, str]:
+        """Prompt and completion of the ``i``-th row."""
+        genes = self.cells.variant(cell, i)[: self.n_genes]
+        return self.prompts[cell], self.answer(" ".join(self.words[genes]))
+
+    def __len__(self) -> int:
+        return len(self.prompts)
 
 
 def schedule(lengths: np.ndarray, *, n_epochs: int, batch_size: int, rng: np.random.Generator) -> np.ndarray:
@@ -68,3 +117,27 @@ def schedule(lengths: np.ndarray, *, n_epochs: int, batch_size: int, rng: np.ran
         stretch = stretch[np.argsort(lengths[stretch], kind="stable")].reshape(-1, batch_size)
         order[start : start + 16 * batch_size] = rng.permutation(stretch).ravel()
     return order
+
+
+def interleave(orders: Sequence[np.ndarray], *, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """Mix the batches of several tasks.
+
+    Parameters
+    ----------
+    orders
+        Cells of each task in their order, whole batches of them.
+    batch_size
+        Cells in a batch.
+
+    Returns
+    -------
+    Task and cell of each row (rows × 2); the batches of a task keep their order.
+    """
+    tasks = np.repeat(np.arange(len(orders)), [len(order) // batch_size for order in orders])
+    if len(orders) > 1:
+        tasks = rng.permutation(tasks)
+    mixed = np.empty((len(tasks), batch_size, 2), dtype=np.int64)
+    for task, order in enumerate(orders):
+        mixed[tasks == task, :, 0] = task
+        mixed[tasks == task, :, 1] = order.reshape(-1, batch_size)
+    return mixed.reshape(-1, 2)

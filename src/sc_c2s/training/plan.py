@@ -17,6 +17,8 @@ NANO_TOP_GENES = 1000
 NANO_ROWS, NANO_EPOCHS = 2_000, (1, 20)
 """Rows a nano is shown, and the fewest and most times that each cell is among them."""
 NANO_RATE, PRETRAINED_RATE = 5e-5, 2e-4
+WRITER_TOP_GENES, WRITER_ROWS, WRITER_RATE = 2000, 8_000, 1e-3
+"""The same of a nano that writes cells: every gene of a cell is something to learn from, and to learn."""
 PRETRAINED_EPOCHS, PRETRAINED_PATIENCE = 3, 3
 PRETRAINED_GENES = 200
 """Sentence of a pretrained model, which spends three or four tokens on a gene."""
@@ -41,6 +43,8 @@ class Plan:
         How far variants go.
     settings
         How the trainer is run.
+    tasks
+        What is learned.
     """
 
     family: str
@@ -49,6 +53,7 @@ class Plan:
     n_epochs: int
     augmentation: Augmentation
     settings: Settings
+    tasks: tuple[str, ...] = ("annotate",)
 
 
 def make_plan(
@@ -57,6 +62,7 @@ def make_plan(
     n_train: int,
     organism: str | None,
     seed: int,
+    tasks: tuple[str, ...] = ("annotate",),
     n_genes: int | None = None,
     n_top_genes: int | None = None,
     n_epochs: int | None = None,
@@ -65,17 +71,18 @@ def make_plan(
     patience: int | None = None,
 ) -> Plan:
     """Fill in what was not asked for; it depends on the kind of model and the number of training cells."""
-    small = start.small
+    small, writer = start.small, start.small and "generate" in tasks
     if n_epochs is None:
-        n_epochs = int(np.clip(NANO_ROWS / n_train, *NANO_EPOCHS)) if small else PRETRAINED_EPOCHS
+        rows = WRITER_ROWS if writer else NANO_ROWS
+        n_epochs = int(np.clip(rows / n_train, *NANO_EPOCHS)) if small else PRETRAINED_EPOCHS
     if n_genes is None and not small:
         n_genes = PRETRAINED_GENES
     if n_top_genes is None:
-        n_top_genes = NANO_TOP_GENES if small else 0
+        n_top_genes = WRITER_TOP_GENES if writer else NANO_TOP_GENES if small else 0
     if patience is None and not small:
         patience = PRETRAINED_PATIENCE
     if learning_rate is None:
-        learning_rate = NANO_RATE if small else PRETRAINED_RATE
+        learning_rate = WRITER_RATE if writer else NANO_RATE if small else PRETRAINED_RATE
     return Plan(
         family=start.family,
         recipe=Recipe(n_genes=n_genes, organism=organism),
@@ -85,11 +92,11 @@ def make_plan(
         settings=Settings(
             learning_rate=learning_rate,
             batch_size=batch_size,
-            embedding_rate=0.1 if small else 1.0,
-            closed_loss=small,
+            embedding_rate=0.1 if small and not writer else 1.0,
             weight_decay=0.05 if small else 0.0,
             n_evaluations=N_EVALUATIONS,
             patience=patience,
             seed=seed,
         ),
+        tasks=tasks,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +29,10 @@ from trl import SFTConfig, SFTTrainer
 
 from sc_c2s._progress import progress
 
-from .examples import Examples
+from .examples import Rows
+from .loss import IGNORED, Choice, answer_loss
 
 CHECKPOINTS = "checkpoints"
-IGNORED = -100
-"""Label of tokens that are not learned."""
 # transformers renamed the switch; TRL turns it on, which costs time where memory is not short.
 _CHECKPOINTING = (
     "activation_checkpointing"
@@ -55,9 +54,6 @@ class Settings:
         Rows in one step.
     embedding_rate
         Learning rate of the token embeddings, as a share of that of the other weights.
-    closed_loss
-        Learn to choose among the tokens that occur in answers, instead of among all tokens, and leave the end token
-        out. For answers none of which begins with another, such as those of one token: they are scored that way.
     weight_decay
         AdamW's decay of the weights.
     n_evaluations
@@ -71,7 +67,6 @@ class Settings:
     learning_rate: float
     batch_size: int
     embedding_rate: float
-    closed_loss: bool
     weight_decay: float
     n_evaluations: int
     patience: int | None
@@ -81,12 +76,13 @@ class Settings:
 def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    examples: Examples,
+    rows: Sequence[Rows],
     order: np.ndarray,
     validate: Validate,
     *,
     settings: Settings,
     output_dir: Path,
+    choices: Sequence[Choice | None] = (None,),
     peft_config: Any = None,
     precision: str = "fp32",
     resume: bool = True,
@@ -97,16 +93,19 @@ def train(
     ----------
     model, tokenizer
         Causal language model and its tokenizer.
-    examples
-        Writes the rows.
+    rows
+        Write the rows, one object a task.
     order
-        Cell of each row, in the order of training; a multiple of the batch size.
+        Task and cell of each row, in the order of training (rows × 2). Every batch is of one task.
     validate
         Scores the validation cells: a dict that holds at least ``loss``.
     settings
         How to train.
     output_dir
         Checkpoints are kept here while training runs.
+    choices
+        What the answers of each task are chosen among. Those of a task without one are chosen among all tokens, and are
+        learned with the end token behind them.
     peft_config
         Train an adapter of this kind instead of all weights.
     precision
@@ -125,15 +124,15 @@ def train(
     with quiet():
         on_cpu = next(model.parameters()).device.type == "cpu"
         config = _config(settings, n_steps, output_dir, precision=precision, on_cpu=on_cpu)
-        rows = as_dataset(tokenizer, examples, order, closing=not settings.closed_loss)
+        dataset = as_dataset(tokenizer, rows, order, closing=[choice is None for choice in choices])
         trainer = AnswerTrainer(
             model=model,
             args=config,
-            train_dataset=rows,
+            train_dataset=dataset,
             # The trainer wants rows to evaluate on; what is evaluated is `validate`.
-            eval_dataset=rows.select([0]),
+            eval_dataset=dataset.select([0]),
             processing_class=tokenizer,
-            data_collator=_Collator(tokenizer.pad_token_id),
+            data_collator=Collator(tokenizer.pad_token_id),
             peft_config=peft_config,
             callbacks=callbacks,
         )
@@ -141,10 +140,10 @@ def train(
         trainer.remove_callback(PrinterCallback)
         trainer.validate, trainer.begun = validate, time.monotonic()
         trainer.embedding_rate = settings.embedding_rate
-        trainer.closed = answer_tokens(tokenizer, examples) if settings.closed_loss else None
+        trainer.choices = choices
         trainer.train(resume_from_checkpoint=last_checkpoint(output_dir) if resume else None)
     return trainer.model, history_table(
-        trainer.state.log_history, rows_per_epoch=len(examples.answers), settings=settings
+        trainer.state.log_history, rows_per_epoch=sum(len(one) for one in rows), settings=settings
     )
 
 
@@ -229,35 +228,16 @@ class AnswerTrainer(SFTTrainer):
     validate: Validate
     begun: float
     control: Any
-    closed: torch.Tensor | None
+    choices: Sequence[Choice | None]
     embedding_rate: float
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Cross-entropy of the answer, with the head run on answer positions only.
-
-        Without Triton, TRL's fused head scores every position, the masked prompt included, which costs more than the
-        rest of the model where the vocabulary is large. Rows are padded on the left, so answers end together.
-        """
-        labels = inputs["labels"]
-        scored = (labels != IGNORED).any(dim=0)
-        n_kept = labels.shape[1] - int(scored.to(torch.int8).argmax()) + 1
-        output = model(
-            **{name: value for name, value in inputs.items() if name != "labels"},
-            logits_to_keep=n_kept,
-            use_cache=False,
-        )
-        logits, targets = output.logits[:, :-1].float(), labels[:, labels.shape[1] - n_kept + 1 :]
-        if self.closed is not None:
-            # The model will only ever choose among these tokens, so it need not learn that no other one follows.
-            closed = self.closed.to(logits.device)
-            logits = logits[..., closed]
-            targets = torch.where(targets == IGNORED, IGNORED, torch.searchsorted(closed, targets.contiguous()))
-        total = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-        loss = total / ((targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+        """Cross-entropy of the answers, see :func:`answer_loss`."""
+        choice = self.choices[int(inputs["task"][0])]
+        total, n, output = answer_loss(model, inputs, choice)
+        loss = total / (n if num_items_in_batch is None else num_items_in_batch)
         return (loss, output) if return_outputs else loss
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
@@ -292,13 +272,14 @@ class AnswerTrainer(SFTTrainer):
         return torch.utils.data.SequentialSampler(self.train_dataset)
 
 
-class _Collator:
-    """Pad rows on the left, so that all answers of a batch end together."""
+class Collator:
+    """Makes a batch of rows, padded on the left, so that all answers of a batch end together."""
 
     def __init__(self, pad_id: int) -> None:
         self.pad_id = pad_id
 
-    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Pad the rows of a batch."""
         length = max(len(row["input_ids"]) for row in rows)
         ids = np.full((len(rows), length), self.pad_id, dtype=np.int64)
         labels = np.full((len(rows), length), IGNORED, dtype=np.int64)
@@ -312,6 +293,7 @@ class _Collator:
             "labels": labels,
             # A plain forward pass does not derive positions from the mask.
             "position_ids": np.maximum(mask.cumsum(axis=1) - 1, 0),
+            "task": np.array([row.get("task", 0) for row in rows]),
         }
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
@@ -345,7 +327,8 @@ class OneBar(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
         """Show how the validation cells do."""
-        self.bar.set_postfix({"val loss": f"{metrics['eval_loss']:.3f}", "val acc": f"{metrics['eval_accuracy']:.3f}"})
+        shown = {"val loss": "eval_loss", "val acc": "eval_accuracy"}
+        self.bar.set_postfix({name: f"{metrics[key]:.3f}" for name, key in shown.items() if key in metrics})
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the bar."""
@@ -353,39 +336,43 @@ class OneBar(TrainerCallback):
 
 
 def as_dataset(
-    tokenizer: PreTrainedTokenizerBase, examples: Examples, order: np.ndarray, *, closing: bool = True
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Rows], order: np.ndarray, *, closing: Sequence[bool] = (True,)
 ) -> Dataset:
     """Rows as a dataset that writes and tokenises each of them when it is read; ``closing`` adds the end token."""
 
-    def write(batch: dict[str, list[int]]) -> dict[str, list[list[int]]]:
-        pairs = [examples.row(cell, i) for cell, i in zip(batch["cell"], batch["i"], strict=True)]
-        return _tokenise(tokenizer, pairs, closing=closing)
+    def write(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        made: dict[int, dict[str, Any]] = {}
+        for task in set(batch["task"]):
+            places = [place for place, other in enumerate(batch["task"]) if other == task]
+            pairs = [rows[task].row(batch["cell"][place], batch["i"][place]) for place in places]
+            made |= zip(places, tokenise(tokenizer, pairs, closing=closing[task]), strict=True)
+        read = {name: [made[place][name] for place in range(len(made))] for name in ("input_ids", "labels")}
+        return {**read, "task": batch["task"]}
 
-    return Dataset.from_dict({"cell": order, "i": np.arange(len(order))}).with_transform(write)
+    columns = {"task": order[:, 0], "cell": order[:, 1], "i": np.arange(len(order))}
+    return Dataset.from_dict(columns).with_transform(write)
 
 
-def _tokenise(
-    tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]], *, closing: bool
-) -> dict[str, list[list[int]]]:
+def tokenise(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], *, closing: bool
+) -> list[dict[str, Any]]:
     """Read prompts with their answers; what is learned is the answer, with ``closing`` also that it ends there."""
     close = [tokenizer.eos_token_id] if closing else []
     read = tokenizer([prompt + answer for prompt, answer in pairs], return_offsets_mapping=True)
-    rows, labels = [], []
+    rows = []
     for (prompt, _), ids, offsets in zip(pairs, read["input_ids"], read["offset_mapping"], strict=True):
         if ids[-1] == tokenizer.eos_token_id:
             ids, offsets = ids[:-1], offsets[:-1]
         # A token that reaches past the prompt belongs to the answer, also where a tokenizer merges across the border.
         learned = [token if end > len(prompt) else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]
-        rows.append([*ids, *close])
-        labels.append([*learned, *close])
-    return {"input_ids": rows, "labels": labels}
+        rows.append({"input_ids": [*ids, *close], "labels": [*learned, *close]})
+    return rows
 
 
-def answer_tokens(tokenizer: PreTrainedTokenizerBase, examples: Examples) -> torch.Tensor:
-    """Tokens that occur in answers, in order."""
-    empty = examples.prompt("")
-    rows = _tokenise(tokenizer, [(empty, answer) for answer in dict.fromkeys(examples.answers)], closing=False)
-    return torch.tensor(sorted({token for row in rows["labels"] for token in row if token != IGNORED}))
+def answer_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, answers: Sequence[str]) -> torch.Tensor:
+    """Tokens that occur in answers to a prompt, in order."""
+    rows = tokenise(tokenizer, [(prompt, answer) for answer in dict.fromkeys(answers)], closing=False)
+    return torch.tensor(sorted({token for row in rows for token in row["labels"] if token != IGNORED}))
 
 
 def history_table(log: list[dict[str, float]], *, rows_per_epoch: int, settings: Settings) -> pd.DataFrame:

@@ -16,6 +16,7 @@ def split_cells(
     validation: float = 0.1,
     test: float = 0.2,
     rng: np.random.Generator,
+    n_least: int = 2,
 ) -> pd.Series:
     """Assign every labelled cell to a set.
 
@@ -30,6 +31,8 @@ def split_cells(
         Share of the cells in these sets.
     rng
         Draws the split.
+    n_least
+        Fewest different labels that make sense.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def split_cells(
             "(test_size may be 0) that add up to less than 1."
         )
     known = labels.notna().to_numpy()
-    if known.sum() < 3 or labels.nunique() < 2:
+    if known.sum() < 3 or labels.nunique() < n_least:
         raise ValueError(
             f"There are {known.sum()} cells with a label and {labels.nunique()} different labels: give a groupby= column "
             "with two or more labels to tell apart."

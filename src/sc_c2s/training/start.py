@@ -16,7 +16,7 @@ from sc_c2s.models.load import _computes_bfloat16, _device
 NANO = "nano"
 ADAPTER = "adapter_config.json"
 
-Open = Callable[[list[str], dict[str, np.ndarray]], tuple[Any, Any]]
+Open = Callable[[list[str], dict[str, np.ndarray], bool], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Start:
     Attributes
     ----------
     open
-        Gives model and tokenizer; takes the words that should be one token each, and where some of them start.
+        Gives model and tokenizer; takes the words that should be one token each, where some of them start, and whether
+        genes are to be written as well as read.
     base
         Name, source and revision, for the model card.
     family
@@ -71,7 +72,12 @@ def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: 
     small = nano.is_nano(loaded.tokenizer)
     adapted = (loaded.path / ADAPTER).is_file()
 
-    def reopen(words: list[str], embeddings: dict[str, np.ndarray]) -> tuple[Any, Any]:
+    def reopen(words: list[str], embeddings: dict[str, np.ndarray], writes: bool) -> tuple[Any, Any]:
+        if small and writes and not nano.writes(loaded.model):
+            raise ValueError(
+                f"{str(model)!r} was trained to read cells, not to write them: start from model='nano', with "
+                "task=['annotate', 'generate'] for both."
+            )
         if small:
             nano.add_words(loaded.model, loaded.tokenizer, words)
         elif adapted:
@@ -93,8 +99,8 @@ def _from_nothing(*, device: str, dtype: str, seed: int) -> Start:
     on = _device(device)
     fast = _computes_bfloat16(on) if dtype == "auto" else dtype == "bfloat16"
 
-    def build(words: list[str], embeddings: dict[str, np.ndarray]) -> tuple[Any, Any]:
-        model, tokenizer = nano.build(words, embeddings=embeddings, seed=seed)
+    def build(words: list[str], embeddings: dict[str, np.ndarray], writes: bool) -> tuple[Any, Any]:
+        model, tokenizer = nano.build(words, embeddings=embeddings, writes=writes, seed=seed)
         return model.to(on), tokenizer
 
     return Start(

@@ -104,6 +104,58 @@ def gene_embeddings(x: sparse.csr_matrix, labels: np.ndarray, *, n_dims: int, se
     return np.hstack([placed, rest])
 
 
+def writer_embeddings(
+    x: sparse.csr_matrix, labels: np.ndarray, *, n_dims: int, n_conditions: int, seed: int = 0
+) -> tuple[np.ndarray, dict[object, np.ndarray], np.ndarray]:
+    """Place the words of a model that writes genes as well: all in one space, each kind in dimensions of its own.
+
+    Genes stand where :func:`gene_embeddings` puts them, with two dimensions more for how abundant they are: the next gene of a
+    sentence is one about as abundant. Conditions stand in the leading dimensions, one each or, where there are more of them
+    than dimensions, by a singular value decomposition of their mean expression. The last dimension fills all vectors but those
+    of conditions up to one length.
+
+    Parameters
+    ----------
+    x
+        Cells × genes, log scale.
+    labels
+        Condition of each cell.
+    n_dims
+        Length of a vector.
+    n_conditions
+        Number of leading dimensions for conditions; two more tell that a word is one, and that a cell begins.
+
+    Returns
+    -------
+    Vectors of the genes (genes × dimensions), of each condition, and of the word that a cell begins with.
+    """
+    first = n_conditions + 2
+    placed = gene_embeddings(x, labels, n_dims=n_dims - first - 2, seed=seed)[:, :-1]
+    abundance = np.log(np.asarray(x.mean(axis=0)).ravel() + 1e-4)
+    abundance = np.clip((abundance - abundance.mean()) / max(abundance.std(), 1e-6), -2.5, 2.5)
+    genes = np.zeros((x.shape[1], n_dims))
+    genes[:, first : first + placed.shape[1]] = 0.6 * placed
+    genes[:, n_dims - 3] = 0.2 * abundance
+    genes[:, n_dims - 2] = 0.05 * (abundance**2 - 1)
+    genes[:, -1] = np.sqrt(np.maximum(1 - (genes**2).sum(axis=1), 0.05))
+
+    names = sorted(set(labels))
+    means = np.stack([np.asarray(x[labels == name].mean(axis=0)).ravel() for name in names])
+    if len(names) <= n_conditions:
+        where = np.eye(len(names), n_conditions)
+    else:
+        left, size, _ = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)
+        where = (left * size)[:, :n_conditions]
+        where /= np.maximum(np.linalg.norm(where, axis=1, keepdims=True), 1e-6)
+    conditions = np.zeros((len(names), n_dims))
+    conditions[:, : where.shape[1]] = where
+    conditions[:, n_conditions] = 1
+    begin = nothing(n_dims)
+    begin[n_conditions + 1] = 1
+    half = np.sqrt(0.5)
+    return genes, dict(zip(names, half * conditions, strict=True)), half * begin
+
+
 def nothing(n_dims: int) -> np.ndarray:
     """Give the vector of a word that tells nothing of a cell: the direction that all of :func:`gene_embeddings` share."""
     vector = np.zeros(n_dims)

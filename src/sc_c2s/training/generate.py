@@ -1,0 +1,183 @@
+"""The generation task as it is learned: which genes a cell of some condition has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sc_c2s.prompts import condition_words, generate_answer, generate_prompt, get_family
+from sc_c2s.sentences.text import quote
+
+from .augment import NONE, Augmenter, pseudo_counts
+from .cells import LabelledCells
+from .examples import CellsToWrite
+from .head import fit_head
+from .loss import Choice, answer_loss
+from .plan import Plan
+from .sft import Collator, tokenise
+from .split import SETS, TEST, VALIDATION
+
+POSITIONS = 2048
+"""Places of a batch that are learned from: neighbours in a cell teach much the same, and each costs a pass of the head."""
+JUDGED_CELLS, JUDGED_POSITIONS = 256, 4096
+"""Validation cells that are looked at, and places in a batch of them."""
+HEAD_CELLS = 1600
+"""Training cells that the head starts from."""
+
+
+@dataclass
+class Generating:
+    """Prompts, answers and scores of the generation of some cells.
+
+    Attributes
+    ----------
+    data
+        The cells.
+    plan
+        What to do with them.
+    vocabulary
+        Columns of the genes that are written.
+    small
+        Whether each gene is one token of its own.
+    """
+
+    data: LabelledCells
+    plan: Plan
+    vocabulary: np.ndarray
+    small: bool
+
+    def __post_init__(self) -> None:
+        self.counts = pseudo_counts(self.data.x[:, self.vocabulary])
+        self.n_genes = self.counts.getnnz(axis=1)
+        learn, check, report = (self.data.of(which) for which in SETS)
+        self.learn = learn[self.n_genes[learn] > 0]
+        self.conditions = sorted(set(self.data.combinations[self.learn]))
+        known = np.array([combination in set(self.conditions) for combination in self.data.combinations])
+        self.check, self.report_on = (cells[known[cells] & (self.n_genes[cells] > 0)] for cells in (check, report))
+        if not len(self.check):
+            raise ValueError(
+                "No validation cell has a condition that the training cells have, so there is nothing to choose on: "
+                "use another split_key= or rng=."
+            )
+        self.genes = np.array([quote(gene) for gene in self.data.genes[self.vocabulary]], dtype=object)
+
+    @property
+    def words(self) -> list[str]:
+        """Words beside genes that the prompts need."""
+        words = [
+            word for value in self.conditions if value for word in condition_words(self._named(value), self.plan.family)
+        ]
+        return list(dict.fromkeys([*get_family(self.plan.family).words, *words]))
+
+    def rows(self) -> CellsToWrite:
+        """Rows to learn from: the training cells, ties broken anew each time."""
+        return self._rows(self.learn)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of genes of every training cell."""
+        return self.n_genes[self.learn]
+
+    def choice(self, tokenizer: Any) -> Choice | None:
+        """Let a small model choose among genes that are not written yet, as when it writes."""
+        return Choice(self._tokens(tokenizer), once=True, most=POSITIONS) if self.small else None
+
+    def place(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
+        """Start the vectors that genes are written with at a linear model of what the rest of the model says."""
+        cells = rng.permutation(self.learn)[:HEAD_CELLS]
+        cells = cells[np.argsort(self.n_genes[cells], kind="stable")]
+        code = {value: i for i, value in enumerate(self.conditions)}
+        kinds = np.array([code[value] for value in self.data.combinations[cells]])
+        batches, ids = self._batches(cells, tokenizer), self._ids(tokenizer)
+        fit_head(model, batches, kinds, ids, self._log_means(), seed=self.plan.settings.seed)
+
+    def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
+        """Score the validation cells: mean loss of a gene, in nats."""
+        return {"loss": self._loss(model, tokenizer, self.check)}
+
+    def report(self, model: Any, tokenizer: Any) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+        """Give what the card has to say, and the scores on validation and test cells."""
+        sets = {VALIDATION: self.check, TEST: self.report_on}
+        metrics = {
+            name: {"nats_per_gene": self._loss(model, tokenizer, cells)} for name, cells in sets.items() if len(cells)
+        }
+        shares = np.linspace(0, 1, 101)
+        combinations = self.data.combinations[self.learn]
+        lengths = [self.n_genes[self.learn][combinations == _one(value)] for value in self.conditions]
+        limit = self.plan.recipe.n_genes
+        known = {
+            "groupby": list(self.data.groupings),
+            "values": [list(value) for value in self.conditions],
+            "n_cells": [len(cells) for cells in lengths],
+            "n_genes": [np.quantile(cells, shares).round().clip(max=limit).astype(int).tolist() for cells in lengths],
+        }
+        return {"conditions": known}, metrics
+
+    def _named(self, value: tuple[str, ...]) -> dict[str, str]:
+        return dict(zip(self.data.groupings, value, strict=True))
+
+    def _rows(self, cells: np.ndarray) -> CellsToWrite:
+        plan = self.plan
+        prompts = {
+            value: generate_prompt(
+                self._named(value), family=plan.family, organism=plan.recipe.organism, n_genes=plan.recipe.n_genes
+            )
+            for value in self.conditions
+        }
+        return CellsToWrite(
+            Augmenter(self.counts[cells], np.zeros(len(cells), dtype=int), NONE, seed=plan.settings.seed),
+            self.genes,
+            [prompts[value] for value in self.data.combinations[cells]],
+            generate_answer,
+            plan.recipe.n_genes,
+        )
+
+    def _log_means(self) -> np.ndarray:
+        """Logarithm of the mean counts of each condition (conditions × genes), shrunk towards that of all cells."""
+        counts, combinations = self.counts[self.learn], self.data.combinations[self.learn]
+        overall = np.asarray(counts.mean(axis=0)).ravel() + 1e-3 / len(self.learn)
+        rows = []
+        for value in self.conditions:
+            here = counts[combinations == _one(value)]
+            rows.append((np.asarray(here.sum(axis=0)).ravel() + overall) / (here.shape[0] + 1))
+        return np.log(np.stack(rows))
+
+    def _ids(self, tokenizer: Any) -> torch.Tensor:
+        return torch.tensor([row[-1] for row in tokenizer([f"x {word}" for word in self.genes])["input_ids"]])
+
+    def _tokens(self, tokenizer: Any) -> torch.Tensor:
+        return self._ids(tokenizer).sort().values
+
+    def _batches(self, cells: np.ndarray, tokenizer: Any) -> list[dict[str, Any]]:
+        """Rows of some cells, in batches."""
+        rows, collate = self._rows(cells), Collator(tokenizer.pad_token_id)
+        size = self.plan.settings.batch_size
+        batches = []
+        for start in range(0, len(cells), size):
+            pairs = [rows.row(i, i) for i in range(start, min(start + size, len(cells)))]
+            batches.append(collate(tokenise(tokenizer, pairs, closing=not self.small)))
+        return batches
+
+    def _loss(self, model: Any, tokenizer: Any, cells: np.ndarray) -> float:
+        cells = np.random.default_rng(0).permutation(cells)[:JUDGED_CELLS]
+        cells = cells[np.argsort(self.n_genes[cells], kind="stable")]  # neighbours pad little
+        choice = Choice(self._tokens(tokenizer), once=True, most=JUDGED_POSITIONS) if self.small else None
+        total, n, device = 0.0, 0, next(model.parameters()).device
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            for batch in self._batches(cells, tokenizer):
+                loss, count, _ = answer_loss(model, {name: x.to(device) for name, x in batch.items()}, choice)
+                total, n = total + float(loss), n + int(count)
+        model.train(was_training)
+        return total / max(n, 1)
+
+
+def _one(value: tuple[str, ...]) -> np.ndarray:
+    """Wrap a tuple so that it is compared as one thing."""
+    box = np.empty((), dtype=object)
+    box[()] = value
+    return box
