@@ -20,7 +20,12 @@ app = typer.Typer(
 )
 
 H5ad = Annotated[Path, typer.Argument(help="A .h5ad, .h5mu or .zarr file with the cells.", metavar="FILE")]
-Label = Annotated[str, typer.Option("--label", help="Column of obs that holds the labels, for example cell_type.")]
+Labels = Annotated[
+    list[str],
+    typer.Option(
+        "--label", help="Column of obs with the labels, for example cell_type; to generate, give several if needed."
+    ),
+]
 Layer = Annotated[str | None, typer.Option(help="Take the expression from this layer instead of X.")]
 UseRaw = Annotated[bool, typer.Option("--use-raw", help="Take the expression from .raw instead of X.")]
 Symbols = Annotated[
@@ -114,11 +119,14 @@ def sentences(
 @app.command()
 def finetune(
     file: H5ad,
-    label: Label,
+    label: Labels,
     out: Annotated[Path, typer.Option(help="Folder for the model.")],
     model: Annotated[
         str, typer.Option(help="What to start from: nano, a model folder, or an id on the Hugging Face hub.")
     ] = "nano",
+    task: Annotated[
+        list[str] | None, typer.Option(help="What to learn: annotate (if not given) or generate; give both for both.")
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="Column of obs with train/validation/test, or with donors to keep together.")
     ] = None,
@@ -142,7 +150,8 @@ def finetune(
         data = _read(file)
         tl.finetune(
             data,
-            groupby=label,
+            groupby=label[0] if len(label) == 1 else label,
+            task=task or "annotate",
             output_dir=out,
             model=model,
             split_key=split,
@@ -156,7 +165,8 @@ def finetune(
             rng=seed,
         )
         scores = open_results(data, mod).adata.uns[_keys.FINETUNE]["metrics"]
-        typer.echo(scores[["accuracy", "macro_f1", "ece", "n"]].to_string(float_format="{:.3f}".format))
+        shown = [name for name in ("accuracy", "macro_f1", "ece", "n", "nats_per_gene") if name in scores]
+        typer.echo(scores[shown].to_string(float_format="{:.3f}".format))
         typer.echo(f"model      {out}")
 
 
@@ -189,6 +199,67 @@ def annotate(
         _write(data, out)
         typer.echo(open_results(data, mod).obs(_keys.CELL_TYPE).value_counts(dropna=False).to_string())
         typer.echo(f"annotated  {out}")
+
+
+@app.command()
+def generate(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Cells to generate one beside each of (.h5ad, .h5mu or .zarr).", metavar="[FILE]"),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Folder that c2s finetune --task generate wrote, or any causal language model.")
+    ] = ...,  # type: ignore[assignment]
+    prompt: Annotated[
+        str | None, typer.Option(help='What to generate, for example "Generate gene list for B cells"; printed.')
+    ] = None,
+    genes: Annotated[
+        Path | None, typer.Option(help="Cells whose genes a model may write that does not name its own.")
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(help="Condition of new cells; with several groupings, the values with ' | ' between."),
+    ] = None,
+    n_cells: Annotated[
+        int | None, typer.Option("--n-cells", help="Number of new cells (of each condition).", min=1)
+    ] = None,
+    n_genes: NGenes = None,
+    temperature: Annotated[
+        float, typer.Option(help="0 writes the most probable genes, 1 draws as probable.", min=0)
+    ] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="Where the cells are written (.h5ad, .h5mu or .zarr).")] = None,
+    mod: Mod = None,
+    batch_size: Annotated[int | None, typer.Option(help="Cells written at once by the model.", min=1)] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Generate cells: a gene list for a prompt, new cells of some condition, or one beside each cell of a file."""
+    with _one_line_errors():
+        import scanpy as sc
+
+        sc.settings.verbosity = "info"
+        how: dict[str, Any] = {"n_genes": n_genes, "temperature": temperature, "batch_size": batch_size}
+        if prompt is not None:
+            from .tl._prompted import prompted
+
+            vocabulary = None if genes is None else list(_read(genes, backed=True).var_names)
+            for line in prompted(prompt, model, genes=vocabulary, n_cells=n_cells or 1, rng=seed, device=device, **how):
+                typer.echo(line)
+            return
+        if out is None:
+            raise ValueError("--out is missing: name the file for the cells, or give a --prompt to print genes.")
+        from . import tl
+        from .prompts.generate import JOIN
+
+        if file is not None:
+            data = _read(file)
+            tl.generate(data, model=model, mod=mod, device=device, rng=seed, **how)
+            _write(data, out)
+        else:
+            wanted = [tuple(one.split(JOIN)) for one in condition] if condition else None
+            made = tl.generate(model=model, conditions=wanted, n_cells=n_cells or 1, device=device, rng=seed, **how)
+            _write(made, out)
+        typer.echo(f"generated  {out}")
 
 
 @app.command()

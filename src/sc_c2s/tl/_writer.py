@@ -1,0 +1,208 @@
+"""A model, and what it has to be asked to write cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from sc_c2s.engine import Completion, LocalEngine, Sampling, Writer
+from sc_c2s.models import LoadedModel, directory, load
+from sc_c2s.prompts import generate_prompt
+from sc_c2s.sentences.inverse import RankFit
+from sc_c2s.sentences.recipe import Recipe
+from sc_c2s.sentences.text import quote
+
+FAMILY = "english"
+N_GENES = 200
+"""Cell of a model that does not say how long its cells are."""
+
+
+@dataclass(frozen=True)
+class CellWriter:
+    """An engine, and what it has to be asked.
+
+    Attributes
+    ----------
+    engine
+        What writes lists.
+    source
+        Where the model came from, for the record.
+    genes
+        Genes that the model writes; ``None`` for any.
+    recipe
+        How long its sentences are.
+    family
+        Wording of the prompts.
+    groupings
+        What its conditions are called.
+    conditions
+        Conditions it was trained on: the values of each, with the number of training cells and the percentiles of their length.
+        Empty if it does not say.
+    rank_fit
+        Expression to rank, as it was in the training cells.
+    """
+
+    engine: Writer
+    source: dict[str, Any]
+    genes: list[str] | None = None
+    recipe: Recipe = Recipe(n_genes=N_GENES)
+    family: str = FAMILY
+    groupings: tuple[str, ...] | None = None
+    conditions: dict[tuple[str, ...], tuple[int, np.ndarray]] = field(default_factory=dict)
+    rank_fit: RankFit | None = None
+
+    def check(self, groupings: tuple[str, ...], wanted: Iterable[tuple[str, ...]]) -> None:
+        """Refuse conditions that the model was not trained on."""
+        if self.groupings is None:
+            return
+        if set(groupings) != set(self.groupings):
+            known = ", ".join(map(repr, self.groupings)) or "no grouping"
+            raise ValueError(
+                f"The model writes cells by {known}, not by {', '.join(map(repr, groupings)) or 'nothing'}: set groupby= to that."
+            )
+        unknown = [value for value in wanted if value not in self.conditions]
+        if unknown:
+            known = "; ".join(", ".join(value) for value in list(self.conditions)[:20])
+            more = len(self.conditions) - 20
+            raise ValueError(
+                f"The model does not know the condition {', '.join(unknown[0])!r}. It knows: {known}"
+                f"{f' and {more} more' if more > 0 else ''}."
+            )
+
+    def draw_conditions(self, n: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
+        """Draw conditions as often as there were training cells of them."""
+        known = list(self.conditions)
+        sizes = np.array([self.conditions[value][0] for value in known], dtype=float)
+        return [known[i] for i in rng.choice(len(known), size=n, p=sizes / sizes.sum())]
+
+    def draw_lengths(
+        self, wanted: list[tuple[str, ...]], n_genes: int | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw the number of genes of each cell: fewest and most."""
+        limit = self.recipe.n_genes if n_genes is None else n_genes
+        drawn = rng.random(len(wanted))
+        if not self.conditions:
+            most = np.full(len(wanted), limit or N_GENES)
+            return np.ones_like(most), most
+        known = np.stack([self.conditions[value][1] for value in wanted])
+        place = drawn * (known.shape[1] - 1)
+        low = place.astype(int)
+        rows = np.arange(len(wanted))
+        lengths = known[rows, low] + (place - low) * (known[rows, low + 1] - known[rows, low])
+        most = np.maximum(np.rint(lengths), 1).astype(int)
+        if limit is not None:
+            most = np.minimum(most, limit)
+        return most, most
+
+    def write(
+        self,
+        wanted: list[tuple[str, ...]],
+        genes: np.ndarray,
+        *,
+        n_genes: int | None,
+        sampling: Sampling,
+        rng: np.random.Generator,
+        batch_size: int | None,
+    ) -> tuple[list[Completion], list[str]]:
+        """Write a cell of each condition."""
+        names = self.groupings or ()
+        least, most = self.draw_lengths(wanted, n_genes, rng)
+        seeds = rng.integers(2**63, size=len(wanted))
+        prompts = [
+            generate_prompt(
+                dict(zip(names, value, strict=True)),
+                family=self.family,
+                organism=self.recipe.organism,
+                n_genes=self.recipe.n_genes,
+            )
+            for value in wanted
+        ]
+        words = [quote(gene) for gene in genes]
+        lists = self.engine.generate(
+            prompts, words, max_items=most, min_items=least, sampling=sampling, seeds=seeds, batch_size=batch_size
+        )
+        spelled = np.array(words, dtype=object)
+        return lists, [" ".join(spelled[one.items]) for one in lists]
+
+    def expression(self, lists: list[Completion], n_columns: int) -> sparse.csr_matrix:
+        """Expression of written cells, in log1p counts per 10,000."""
+        if self.rank_fit is None:
+            raise ValueError("The model directory holds no fit of expression to rank: train it with tl.finetune.")
+        n = np.array([len(one.items) for one in lists], dtype=np.int64)
+        indptr = np.concatenate([[0], np.cumsum(n)])
+        columns = np.concatenate([one.items for one in lists]) if lists else np.zeros(0, dtype=np.int32)
+        rank = np.arange(len(columns)) - np.repeat(indptr[:-1], n)
+        values = self.rank_fit.predict(rank, np.repeat(n, n))
+        x = sparse.csr_matrix((values.astype(np.float32), columns, indptr), shape=(len(lists), n_columns))
+        x.sort_indices()
+        return x
+
+
+def open_writer(model: str | Path | LoadedModel | Writer, *, device: str, dtype: str) -> CellWriter:
+    """Open a model with what its directory says about writing cells."""
+    if isinstance(model, str | Path):
+        model = load(model, device=device, dtype=dtype)
+    if not isinstance(model, LoadedModel):
+        if not isinstance(model, Writer):
+            raise TypeError(
+                f"model= has to be a path, a hub id, what models.load returned or an engine, not {type(model).__name__}."
+            )
+        return CellWriter(model, {"model": type(model).__name__})
+    source = {"model": model.source, "revision": model.revision, "dtype": model.dtype, "device": model.device}
+    engine = LocalEngine(model.model, model.tokenizer)
+    if not directory.is_model_directory(model.path):
+        return CellWriter(engine, source)
+    card = directory.read(model.path)
+    if "generate" not in card.task:
+        raise ValueError(
+            f"{model.source!r} was trained to {' and '.join(card.task)}, not to write cells: train one with "
+            "tl.finetune(task='generate')."
+        )
+    known = card.conditions
+    conditions = {
+        tuple(value): (n, np.array(lengths))
+        for value, n, lengths in zip(known["values"], known["n_cells"], known["n_genes"], strict=True)
+    }
+    return CellWriter(
+        engine,
+        source,
+        genes=card.genes,
+        recipe=Recipe.from_dict(card.recipe),
+        family=card.family,
+        groupings=tuple(known["groupby"]),
+        conditions=conditions,
+        rank_fit=RankFit.from_dict(card.rank_fit),
+    )
+
+
+def as_conditions(
+    conditions: Mapping[str, Any] | pd.DataFrame | Iterable[Any] | str | None, groupings: tuple[str, ...]
+) -> list[tuple[str, ...]] | None:
+    """Read the conditions that a user asked for: the values of each grouping."""
+    if conditions is None:
+        return None
+    if isinstance(conditions, str):
+        conditions = [conditions]
+    if isinstance(conditions, Mapping):
+        conditions = pd.DataFrame({name: np.atleast_1d(np.asarray(x, dtype=object)) for name, x in conditions.items()})
+    if isinstance(conditions, pd.DataFrame):
+        missing = [name for name in groupings if name not in conditions]
+        if missing:
+            raise KeyError(f"conditions= has no {missing[0]!r}: give a value for each of {', '.join(groupings)}.")
+        rows = conditions[list(groupings)].to_numpy(dtype=object).tolist()
+        return [tuple(str(value) for value in row) for row in rows]
+    rest: Iterable[Any] = conditions
+    found = [(value,) if isinstance(value, str) else tuple(map(str, value)) for value in rest]
+    wrong = [value for value in found if len(value) != len(groupings)]
+    if wrong or not found:
+        raise ValueError(
+            f"conditions= has to be a list with a value for each of {', '.join(groupings) or 'no grouping'}, "
+            f"not {wrong[0] if wrong else found!r}."
+        )
+    return found
