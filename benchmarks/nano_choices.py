@@ -26,8 +26,10 @@ from sklearn.model_selection import StratifiedKFold
 from sc_c2s.metrics import annotation, annotation_baselines
 from sc_c2s.models import nano
 from sc_c2s.sentences.inverse import log_expression
-from sc_c2s.training import annotator, sft, start, vocabulary
+from sc_c2s.training import annotate, run, sft, start, vocabulary
 from sc_c2s.training.augment import NONE
+from sc_c2s.training.cells import LabelledCells
+from sc_c2s.training.loss import IGNORED
 from sc_c2s.training.plan import Plan, make_plan
 
 SCRATCH_RATE = 1e-3
@@ -40,14 +42,14 @@ class NextGeneTrainer(sft.AnswerTrainer):
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Add the mean cross-entropy of the tokens of the prompt."""
         answer = super().compute_loss(model, inputs, False, kwargs.get("num_items_in_batch"))
-        read = {name: value for name, value in inputs.items() if name != "labels"}
-        seen = (inputs["attention_mask"] > 0) & (inputs["labels"] == sft.IGNORED)
+        read = {name: value for name, value in inputs.items() if name not in ("labels", "task")}
+        seen = (inputs["attention_mask"] > 0) & (inputs["labels"] == IGNORED)
         logits = model(**read, use_cache=False).logits[:, :-1].float()
-        targets = torch.where(seen, inputs["input_ids"], sft.IGNORED)[:, 1:]
+        targets = torch.where(seen, inputs["input_ids"], IGNORED)[:, 1:]
         # The first token has nothing before it but padding.
-        targets = torch.where(inputs["attention_mask"][:, :-1] > 0, targets, sft.IGNORED)
+        targets = torch.where(inputs["attention_mask"][:, :-1] > 0, targets, IGNORED)
         return answer + 0.1 * torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=sft.IGNORED
+            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED
         )
 
 
@@ -62,15 +64,15 @@ def random_genes(x: Any, labels: Any, *, n_dims: int, seed: int = 0) -> np.ndarr
 
 PATCHES: dict[str, list[Any]] = {
     "as it is": [],
-    "labels start at random": [patch.object(annotator, "place_answers", no_probe)],
-    "genes start at random": [patch.object(annotator, "gene_embeddings", random_genes)],
+    "labels start at random": [patch.object(annotate, "place_answers", no_probe)],
+    "genes start at random": [patch.object(run, "gene_embeddings", random_genes)],
     "both start at random": [
-        patch.object(annotator, "place_answers", no_probe),
-        patch.object(annotator, "gene_embeddings", random_genes),
+        patch.object(annotate, "place_answers", no_probe),
+        patch.object(run, "gene_embeddings", random_genes),
     ],
     "both start at random, 8 x the rows": [
-        patch.object(annotator, "place_answers", no_probe),
-        patch.object(annotator, "gene_embeddings", random_genes),
+        patch.object(annotate, "place_answers", no_probe),
+        patch.object(run, "gene_embeddings", random_genes),
     ],
     "genes equally loud": [patch.object(vocabulary, "PRIOR", 1e9)],
     "order as loud as presence": [patch.object(nano, "ORDER", 1.0)],
@@ -92,7 +94,7 @@ def change(how: Plan, name: str) -> Plan:
     return how
 
 
-def judge(data: annotator.LabelledCells, name: str, *, seed: int) -> dict[str, float]:
+def judge(data: LabelledCells, name: str, *, seed: int) -> dict[str, float]:
     """Validation scores of one way to train, before the first step and at its best."""
     begin = start.choose("nano", lora_rank=0, device="cpu", dtype="float32", seed=seed)
     clock = time.perf_counter()
@@ -101,7 +103,7 @@ def judge(data: annotator.LabelledCells, name: str, *, seed: int) -> dict[str, f
             part.start()
         try:
             plan = make_plan(begin, n_train=len(data.of("train")), organism=data.organism, seed=seed)
-            _, history = annotator.train_annotator(data, change(plan, name), begin, output_dir=Path(folder))
+            _, history = run.train_model(data, change(plan, name), begin, output_dir=Path(folder))
         finally:
             for part in PATCHES[name]:
                 part.stop()
@@ -116,7 +118,7 @@ def judge(data: annotator.LabelledCells, name: str, *, seed: int) -> dict[str, f
     }
 
 
-def reference(data: annotator.LabelledCells) -> dict[str, float]:
+def reference(data: LabelledCells) -> dict[str, float]:
     """Logistic regression on log expression, on the same cells."""
     learn, check = data.of("train"), data.of("validation")
     found = annotation_baselines(data.log[learn], data.labels[learn], data.log[check], labels=sorted(set(data.labels)))
@@ -137,7 +139,7 @@ def main() -> None:
         adata = cells(name)
         adata = adata[folds(adata, 5, options.seed)[0] != "test"].copy()
         labels, x = adata.obs["label"].to_numpy(), adata.X.tocsr()
-        data = annotator.LabelledCells(
+        data = LabelledCells(
             x,
             log_expression(x),
             adata.var_names.to_numpy(),
