@@ -228,3 +228,28 @@ def test_it_starts_by_handing_on_means(n_layers: int, of_second: float) -> None:
     # Queries and keys start small, not at zero, so that attention is even but for a little.
     assert near[of_second] > 0.99
     assert max(near, key=near.get) == of_second
+
+
+def test_one_that_writes_sees_its_condition_from_afar() -> None:
+    """What the first head hands on is the condition, behind three genes as behind three hundred."""
+    genes = [f"GENE{i}" for i in range(300)]
+    rng = np.random.default_rng(0)
+    vectors = {gene: np.concatenate([np.zeros(32), rng.normal(size=95) * 0.08, [0.5]]) for gene in genes}
+    for i, name in enumerate(("=A", "=B")):
+        vectors[name] = np.zeros(128)
+        vectors[name][[i, nano.IS_CONDITION]] = np.sqrt(0.5)
+    model, tokenizer = nano.build(list(vectors), embeddings=vectors, writes=True)
+    assert nano.writes(model)
+    assert not nano.writes(nano.build(["A"])[0])
+    with torch.no_grad():
+        states = [
+            model.model(input_ids=torch.tensor([tokenizer(f"{name} {' '.join(genes[:n])}")["input_ids"]]))
+            .last_hidden_state[0, -1, :2]
+            .numpy()
+            for name in ("=A", "=B")
+            for n in (3, 300)
+        ]
+    near_a, far_a, near_b, far_b = states
+    for near, far, own in ((near_a, far_a, 0), (near_b, far_b, 1)):
+        assert near[own] > 10 * abs(near[1 - own])
+        assert far[own] > 0.8 * near[own]

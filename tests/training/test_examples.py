@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from sc_c2s.training.augment import NONE, Augmenter
-from sc_c2s.training.examples import Examples, schedule
+from sc_c2s.training.examples import CellsToWrite, Examples, interleave, schedule
 
 settings = {
     "lengths": st.lists(st.integers(0, 30), min_size=1, max_size=80).map(np.array),
@@ -73,3 +73,29 @@ def test_rows() -> None:
     assert examples.row(1, 5) == ("<NKG7 LYZ>", " Mono")
     whole = Examples(augmenter, words, [" T", " Mono"], str, n_genes=None)
     assert whole.row(0, 0)[0] == "B220%20(CD45R) LYZ CD3D"
+
+
+def test_cells_to_write() -> None:
+    x = sparse.csr_matrix(np.array([[1, 3, 2, 0], [0, 0, 5, 7]], dtype=np.float32))
+    words = np.array(["CD3D", "B220%20(CD45R)", "LYZ", "NKG7"], dtype=object)
+    augmenter = Augmenter(x, np.zeros(2, dtype=int), NONE, seed=0)
+    rows = CellsToWrite(augmenter, words, ["a T :", "a Mono :"], lambda sentence: f" {sentence}", n_genes=2)
+    assert rows.row(0, 0) == ("a T :", " B220%20(CD45R) LYZ")
+    assert rows.row(1, 5) == ("a Mono :", " NKG7 LYZ")
+    assert len(rows) == 2
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), batch_size=st.integers(1, 5), seed=st.integers(0, 99))
+def test_batches_of_tasks_are_mixed_whole(sizes, batch_size, seed) -> None:
+    orders = [np.arange(n * batch_size) + 100 * task for task, n in enumerate(sizes)]
+    mixed = interleave(orders, batch_size=batch_size, rng=np.random.default_rng(seed))
+    tasks = mixed[:, 0].reshape(-1, batch_size)
+    assert (tasks == tasks[:, :1]).all()
+    for task, order in enumerate(orders):
+        np.testing.assert_array_equal(mixed[mixed[:, 0] == task, 1], order)
+
+
+def test_tasks_take_turns() -> None:
+    orders = [np.arange(400), np.arange(400)]
+    first = interleave(orders, batch_size=4, rng=np.random.default_rng(0))[:400, 0]
+    assert 0.3 < first.mean() < 0.7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 
 from sc_c2s.engine.local import LocalEngine
@@ -41,10 +42,11 @@ def test_the_size_of_the_states_does_not_matter(states) -> None:
     np.testing.assert_allclose(fit_probe(100 * states, codes) * 100, fit_probe(states, codes), rtol=1e-2, atol=1e-3)
 
 
-def test_the_model_answers_as_the_probe_does() -> None:
-    """Right behind its placement, the score of an answer is the probe's."""
+@pytest.mark.parametrize("writes", [False, True])
+def test_the_model_answers_as_the_probe_does(writes) -> None:
+    """Right behind its placement, the score of an answer is the probe's; what a word is read as stays where it differs."""
     genes, answers = [f"G{i}" for i in range(8)], [" A", " B", " C"]
-    model, tokenizer = nano.build([":", "A", "B", "C", *genes], width=16, n_layers=1, n_heads=2)
+    model, tokenizer = nano.build([":", "A", "B", "C", *genes], width=64, n_layers=1, n_heads=2, writes=writes)
     rng = np.random.default_rng(0)
     codes = np.arange(60) % 3
     # The answer decides which two of the genes are there; the others come and go.
@@ -52,15 +54,18 @@ def test_the_model_answers_as_the_probe_does() -> None:
         " ".join([*rng.permutation([f"G{2 * code}", f"G{2 * code + 1}", *rng.choice(["G6", "G7"], 1)]), ":"])
         for code in codes
     ]
-    before = model.get_input_embeddings().weight.detach().clone()
+    before, read = (
+        table.weight.detach().clone() for table in (model.get_output_embeddings(), model.get_input_embeddings())
+    )
     place_answers(model, tokenizer, prompts, codes, answers)
     engine = LocalEngine(model, tokenizer, quiet=True)
     scores = engine.score(prompts, answers)
     assert (scores.argmax(axis=1) == codes).all()
     expected = engine.embed(prompts) @ fit_probe(engine.embed(prompts), codes).T
     np.testing.assert_allclose(scores - scores[:, :1], expected - expected[:, :1], atol=1e-4)
-    changed = (model.get_input_embeddings().weight != before).any(dim=1).nonzero()[:, 0].tolist()
+    changed = (model.get_output_embeddings().weight != before).any(dim=1).nonzero()[:, 0].tolist()
     assert changed == sorted(token for label in "ABC" for token in tokenizer(label)["input_ids"])
+    assert torch.equal(model.get_input_embeddings().weight, read) == writes
 
 
 def test_few_of_many_cells(monkeypatch) -> None:

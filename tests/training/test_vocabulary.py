@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from sc_c2s.training.vocabulary import explained_variance, gene_embeddings, informative_genes, nothing
+from sc_c2s.training.vocabulary import (
+    explained_variance,
+    gene_embeddings,
+    informative_genes,
+    nothing,
+    writer_embeddings,
+)
 
 N = 90
 LABELS = np.arange(N) % 3
@@ -107,3 +113,28 @@ def test_a_gene_without_variance_says_only_that_it_is_there() -> None:
     vectors = gene_embeddings(sparse.csr_matrix(x), LABELS, n_dims=4)
     np.testing.assert_allclose(vectors[0], [0, 0, 0, 1], atol=1e-3)
     np.testing.assert_array_equal(nothing(4), [0, 0, 0, 1])
+
+
+def test_words_of_a_writer(x) -> None:
+    """All of one length, conditions in dimensions that no gene uses."""
+    genes, conditions, begin = writer_embeddings(x[:, :20], LABELS, n_dims=40, n_conditions=8)
+    stacked = np.stack([*genes, *conditions.values(), begin])
+    np.testing.assert_allclose(np.linalg.norm(stacked, axis=1), 1)
+    assert (genes[:, :10] == 0).all()
+    assert list(conditions) == [0, 1, 2]
+    assert (np.stack(list(conditions.values()))[:, 10:] == 0).all()
+    np.testing.assert_array_equal(np.stack(list(conditions.values()))[:, :8] > 0, np.eye(3, 8) > 0)
+    assert np.flatnonzero(begin).tolist() == [9, 39]
+    abundance = np.asarray(x[:, :20].mean(axis=0)).ravel()
+    assert np.corrcoef(genes[:, 37], np.log(abundance))[0, 1] > 0.99
+
+
+def test_more_conditions_than_dimensions(x) -> None:
+    """Those alike in expression then share dimensions, those unlike do not."""
+    labels = LABELS + 3 * (np.arange(N) // 3 % 2)
+    _, conditions, _ = writer_embeddings(x[:, :20], labels, n_dims=40, n_conditions=3)
+    where = np.stack([conditions[i][:3] for i in range(6)])
+    where /= np.linalg.norm(where, axis=1, keepdims=True)
+    alike = where @ where.T
+    assert min(alike[i, i + 3] for i in range(3)) > 0.8
+    assert max(alike[0, 1], alike[0, 2], alike[1, 2]) < 0.5

@@ -94,6 +94,9 @@ class Generating:
         batches, ids = self._batches(cells, tokenizer), self._ids(tokenizer)
         fit_head(model, batches, kinds, ids, self._log_means(), seed=self.plan.settings.seed)
 
+    def finish(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
+        """Leave the model as it was trained."""
+
     def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Score the validation cells: mean loss of a gene, in nats."""
         return {"loss": self._loss(model, tokenizer, self.check)}

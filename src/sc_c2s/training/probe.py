@@ -66,7 +66,7 @@ def place_answers(
     codes: np.ndarray,
     answers: Sequence[str],
 ) -> None:
-    """Start the embeddings of one-token answers at a linear probe, in place.
+    """Start the vectors that one-token answers are told by at a linear probe, in place.
 
     Fine-tuning from a random head first spoils what the vectors of the genes already say (Kumar et al. 2022,
     *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*, ICLR); from a fitted one it
@@ -75,7 +75,7 @@ def place_answers(
     Parameters
     ----------
     model, tokenizer
-        Model with tied embeddings, and its tokenizer.
+        Model and its tokenizer.
     prompts
         Prompts of the training cells.
     codes
@@ -86,7 +86,7 @@ def place_answers(
     import torch
 
     ids = [token for answer in answers for token in tokenizer(answer.strip())["input_ids"]]
-    table = model.get_input_embeddings().weight
+    table = model.get_output_embeddings().weight
     weights = fit_probe(LocalEngine(model, tokenizer, quiet=True).embed(prompts), codes)
     with torch.no_grad():
         table[ids] = torch.from_numpy(weights).to(table)

@@ -60,6 +60,10 @@ class Task(Protocol):
         """Start what answers are written with."""
         ...
 
+    def finish(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
+        """Do what is left to do behind the training."""
+        ...
+
     def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Score the validation cells: a dict that holds at least ``loss``."""
         ...
@@ -145,6 +149,8 @@ def train_model(
         resume=resume,
     )
 
+    for task in tasks:
+        task.finish(model, tokenizer, rng)
     said: dict[str, Any] = {}
     metrics: dict[str, dict[str, float]] = defaultdict(dict)
     for task in tasks:

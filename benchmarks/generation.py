@@ -1,0 +1,200 @@
+"""Generated cells against held-out real ones: a nano beside scVI, independent genes, shuffled conditions and real cells.
+
+    python benchmarks/generation.py pbmc3k kang pbmc700 --seeds 3 --scvi-python PATH
+
+Three tenths of the cells of each kind (a cell type; for Kang et al. a cell type and a treatment) are test cells, a tenth
+validation cells. The nano learns from the others, and writes one cell for every test cell of a kind with 20 of them or more.
+Its genes are those that tell the kinds of training cells apart best. The real cells that set the bar are training cells, as
+many as there are test cells. scVI learns from the counts of the same training cells and genes, with the kind as a covariate of
+its decoder, and draws from its prior; it needs an interpreter that has scvi-tools (``--scvi-python``).
+
+``recognised`` is the share of cells that logistic regression, trained on the expression of the training cells, takes for the
+kind that was asked for. Distances are measured in principal components, and over 50 gene programs (mean expression of the
+Hallmark gene sets).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from _data import data_dir, load
+from sklearn.linear_model import LogisticRegression
+
+import sc_c2s as c2s
+from sc_c2s.metrics.generation import MEAN
+from sc_c2s.sentences.inverse import log_expression
+from sc_c2s.training.split import split_cells
+
+LEAST = 20
+GROUPINGS = {"pbmc3k": ["cell_type"], "kang": ["cell_type_kang", "condition"], "pbmc700": ["bulk_labels"]}
+SHOWN = [
+    *("scfid", "mmd", "energy", "sliced_wasserstein", "gene_wasserstein", "knn_3", "knn_5", "knn_10", "knn_25", "auc"),
+    *("mean_correlation", "variance_correlation", "dropout_correlation", "rare_genes"),
+    *("lfc_pearson", "lfc_slope", "de_overlap", "diversity"),
+]
+
+
+def cells(name: str, seed: int) -> ad.AnnData:
+    """Cells with their kind and set; counts in X (log expression for scanpy's own) and log expression in a layer."""
+    adata = load("pbmc68k") if name == "pbmc700" else load(name)
+    if name == "pbmc700":
+        adata = adata.raw.to_adata()
+    groupings = GROUPINGS[name]
+    adata = adata[adata.obs[groupings].notna().all(axis=1)].copy()
+    adata.X = sp.csr_matrix(adata.X, dtype=np.float32)
+    adata.layers["log"] = log_expression(adata.X)
+    adata.obs["kind"] = adata.obs[groupings].astype(str).agg(" | ".join, axis=1)
+    split = split_cells(adata.obs["kind"], validation=0.1, test=0.3, rng=np.random.default_rng(seed))
+    adata.obs["split"] = split.to_numpy()
+    return adata
+
+
+def programs() -> Callable[[ad.AnnData], np.ndarray]:
+    """Mean expression of each Hallmark gene set: a space that nothing is fitted for."""
+    lines = (data_dir() / "knowledge" / "h.all.v7.5.1.symbols.gmt").read_text().splitlines()
+    sets = [line.split("\t")[2:] for line in lines]
+
+    def hallmark(adata: ad.AnnData) -> np.ndarray:
+        found = [adata.var_names.isin(genes) for genes in sets]
+        return np.stack(
+            [np.asarray(adata.X[:, mask].mean(axis=1)).ravel() for mask in found if mask.sum() >= 3], axis=1
+        )
+
+    return hallmark
+
+
+def as_log(adata: ad.AnnData, genes: pd.Index) -> ad.AnnData:
+    """Bare cells in log1p counts per 10,000 of the whole cell."""
+    part = adata[:, genes]
+    return ad.AnnData(part.layers["log"].copy(), obs=part.obs[["kind"]].copy(), var=pd.DataFrame(index=genes))
+
+
+def by_scvi(train: ad.AnnData, wanted: pd.Series, python: str, seed: int) -> ad.AnnData:
+    """Cells of scVI, by an interpreter that has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        ad.AnnData(train.X, obs=train.obs[["kind"]], var=train.var[[]]).write_h5ad(path / "train.h5ad")
+        script = Path(__file__).with_name("_scvi_cells.py")
+        call = [python, str(script), str(path / "train.h5ad"), json.dumps(wanted.to_dict()), str(path / "out.h5ad")]
+        subprocess.run([*call, str(seed)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return ad.read_h5ad(path / "out.h5ad")
+
+
+def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Tables of one split: scores in each space, and sentences."""
+    adata = cells(name, seed)
+    groupings = GROUPINGS[name]
+    clock = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        where = options.model or folder
+        if not options.model:
+            c2s.tl.finetune(
+                adata,
+                task=["annotate", "generate"] if options.both else "generate",
+                groupby=groupings if len(groupings) > 1 else groupings[0],
+                split_key="split",
+                output_dir=folder,
+                n_top_genes=options.genes,
+                n_epochs=options.epochs,
+                rng=seed,
+            )
+        trained = time.perf_counter()
+        sizes = adata.obs["kind"][adata.obs["split"] == "test"].value_counts()
+        tested = adata[(adata.obs["split"] == "test") & adata.obs["kind"].isin(sizes.index[sizes >= LEAST])].copy()
+        c2s.tl.generate(
+            tested, model=where, rng=seed, temperature=options.temperature, top_p=options.top_p, min_p=options.min_p
+        )
+        written = time.perf_counter()
+    made = c2s.get.generated(tested)
+    made.obs["kind"] = tested.obs["kind"]
+    genes = pd.Index(tested.uns["c2s_generated"]["var_names"])
+    learn = adata[(adata.obs["split"] == "train") & adata.obs["kind"].isin(tested.obs["kind"])]
+    train, test = as_log(learn, genes), as_log(tested, genes)
+    made = made[:, genes].copy()
+    others = {}
+    if options.scvi_python and name != "pbmc700":
+        counts = sizes[sizes >= LEAST]
+        others["scVI"] = by_scvi(learn[:, genes].copy(), counts, options.scvi_python, seed)
+    tables = {}
+    for space in ("pca", programs()):
+        table = c2s.metrics.generation(
+            test, made, groupby="kind", reference=train, others=others, embedding=space, rng=seed
+        )
+        tables[str(table["embedding"].iloc[0])] = table
+    model = LogisticRegression(max_iter=1000).fit(train.X, train.obs["kind"])
+    recognised = {"generated": made, "real": test, **others}
+    shares = {key: (model.predict(x[:, genes].X) == x.obs["kind"].astype(str)).mean() for key, x in recognised.items()}
+    for table in tables.values():
+        table["recognised"] = pd.Series(table.index.get_level_values(0), index=table.index).map(shares)
+    words = pd.Series(made.obs["c2s_generated_sentence"].to_numpy())
+    known = [sentences_of(part) for part in (train, test)]
+    told = {
+        "generated": c2s.metrics.generated_sentences(words, genes=genes, known=known[0]),
+        "real test cells": c2s.metrics.generated_sentences(known[1], genes=genes, known=known[0]),
+    }
+    about = pd.concat(told, names=["source"])
+    print(
+        f"{name} seed {seed}: trained in {(trained - clock) / 60:.1f} min, {test.n_obs} cells of "
+        f"{int(about.loc['generated', 'n_genes'].iloc[0])} genes written in {written - trained:.0f} s",
+        flush=True,
+    )
+    return tables, about
+
+
+def sentences_of(adata: ad.AnnData) -> pd.Series:
+    """Cell sentences of cells."""
+    copy = adata.copy()
+    c2s.pp.to_sentences(copy, n_genes=None)
+    return copy.obs["cell_sentence"]
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+", choices=list(GROUPINGS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=7)
+    parser.add_argument("--genes", type=int, help="genes that tell the kinds apart best; 0 for all")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--top-p", type=float, default=1.0)
+    parser.add_argument("--min-p", type=float, default=0.0)
+    parser.add_argument("--both", action="store_true", help="train for annotation as well")
+    parser.add_argument("--model", help="use this model instead of training one")
+    parser.add_argument("--scvi-python", help="interpreter that has scvi-tools")
+    parser.add_argument("--conditions", action="store_true", help="print every condition of the first seed")
+    options = parser.parse_args()
+    pd.set_option("display.width", 250)
+    for name in options.data:
+        runs = [one(name, seed, options) for seed in range(options.first_seed, options.first_seed + options.seeds)]
+        for space in runs[0][0]:
+            found = pd.concat({seed: tables[space] for seed, (tables, _) in enumerate(runs)}, names=["seed"])
+            means = found.xs(MEAN, level="condition")[[*SHOWN, "recognised", "n", "n_genes", "bandwidth"]]
+            order = runs[0][0][space].index.get_level_values(0).unique()
+            print(f"\n{name}, {space}, mean over {len(runs)} seeds")
+            print(means.groupby("source").mean().loc[order].T.round(3).to_string())
+            if len(runs) > 1:
+                print("standard deviation over the seeds")
+                print(means.groupby("source").std().loc[order].T.round(3).to_string())
+            if options.conditions:
+                print(
+                    found.loc[0][["scfid", "knn_5", "auc", "lfc_pearson", "lfc_slope", "de_overlap", "n"]]
+                    .round(3)
+                    .to_string()
+                )
+        sentences = pd.concat({seed: about for seed, (_, about) in enumerate(runs)}, names=["seed"])
+        print(f"\n{name}, sentences\n{sentences.groupby('source').mean().round(3).to_string()}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
