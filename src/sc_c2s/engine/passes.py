@@ -190,6 +190,12 @@ class Passes:
         return self.model(input_ids=ids, **inputs)
 
 
+def numbered(prompts: list[np.ndarray]) -> list[int]:
+    """Number prompts in the order in which they first come up; those that repeat share one."""
+    number: dict[bytes, int] = {}
+    return [number.setdefault(prompt.tobytes(), len(number)) for prompt in prompts]
+
+
 class Continuation:
     """A batch that goes on token by token behind its prompts; prompts that repeat are read once.
 
@@ -207,8 +213,7 @@ class Continuation:
         from .cache import growing
 
         self.passes = passes
-        number: dict[bytes, int] = {}
-        of_row = [number.setdefault(prompt.tobytes(), len(number)) for prompt in prompts]
+        of_row = numbered(prompts)
         first = np.unique(of_row, return_index=True)[1]
         ids, n_pad = passes._pad_left([prompts[i][:-1] for i in first])
         self.cache = None
