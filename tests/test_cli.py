@@ -19,7 +19,7 @@ import sc_c2s as c2s
 from sc_c2s.cli import app
 from sc_c2s.models import directory, nano
 
-COMMANDS = ("demo", "sentences", "finetune", "annotate", "info")
+COMMANDS = ("demo", "sentences", "finetune", "annotate", "generate", "info")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,7 +73,9 @@ def test_help_of_every_command_explains_every_option(command) -> None:
     for i in options:
         said = lines[i].split("  ")[2:] + ([] if i + 1 == len(lines) else [lines[i + 1]])
         assert any(len(part.strip()) > 5 for part in said), lines[i]
-    assert len(options) == {"demo": 10, "sentences": 7, "finetune": 13, "annotate": 10, "info": 1}[command]
+    assert (
+        len(options) == {"demo": 10, "sentences": 7, "finetune": 14, "annotate": 10, "generate": 13, "info": 1}[command]
+    )
 
 
 def test_info() -> None:
@@ -208,3 +210,66 @@ def test_wrong_options_are_explained() -> None:
 def test_bugs_keep_their_traceback(monkeypatch) -> None:
     monkeypatch.setattr("sc_c2s._session.info_text", lambda: 1 / 0)
     assert isinstance(c2s_("info").exception, ZeroDivisionError)
+
+
+@pytest.fixture(scope="module")
+def writer(make_cells, tmp_path_factory) -> Path:
+    """A model that generates."""
+    path = tmp_path_factory.mktemp("writer")
+    make_cells(90).write_h5ad(path / "cells.h5ad")
+    result = c2s_(
+        *("finetune", path / "cells.h5ad", "--label", "cell_type", "--task", "generate", "--task", "annotate"),
+        *("--epochs", 2, "--out", path / "model", "--device", "cpu"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "nats_per_gene" in result.stdout
+    assert "accuracy" in result.stdout
+    return path / "model"
+
+
+def test_a_gene_list_for_a_prompt(writer, adata) -> None:
+    call = ("generate", "--model", writer, "--prompt", "Generate gene list for healthy B cells", "--n-genes", 6)
+    one, same, other = c2s_(*call), c2s_(*call), c2s_(*call, "--seed", 1)
+    assert one.exit_code == 0, one.output
+    words = one.stdout.split()
+    assert 1 <= len(words) <= 6
+    assert set(words) <= set(adata.var_names)
+    assert len(set(words)) == len(words)
+    assert one.stdout == same.stdout != other.stdout
+    several = c2s_(*call, "--n-cells", 3)
+    assert len(several.stdout.strip().split("\n")) == 3
+
+
+def test_generated_files(writer, files, tmp_path) -> None:
+    result = c2s_("generate", files / "cells.h5ad", "--model", writer, "--out", tmp_path / "beside.h5ad")
+    assert result.exit_code == 0, result.output
+    beside = anndata.read_h5ad(tmp_path / "beside.h5ad")
+    assert beside.obsm["c2s_generated"].shape[0] == beside.n_obs
+    result = c2s_(
+        *("generate", "--model", writer, "--condition", "T cell, CD4/CD8", "--condition", "B cell"),
+        *("--n-cells", 2, "--out", tmp_path / "new.h5ad"),
+    )
+    assert result.exit_code == 0, result.output
+    new = anndata.read_h5ad(tmp_path / "new.h5ad")
+    assert list(new.obs["cell_type"]) == ["T cell, CD4/CD8"] * 2 + ["B cell"] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--prompt", "Generate gene list for healthy hepatocytes"), "does not know the condition"),
+        (("--condition", "Hepatocyte", "--out", "x.h5ad"), "does not know the condition 'Hepatocyte'"),
+        ((), "--out is missing"),
+    ],
+)
+def test_what_cannot_be_generated(writer, arguments, message) -> None:
+    result = c2s_("generate", "--model", writer, *arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert message in result.stderr.rstrip("\n").split("\n")[-1]
+
+
+def test_a_model_that_does_not_generate(model) -> None:
+    result = c2s_("generate", "--model", model[1], "--prompt", "B cells")
+    assert result.exit_code == 2
+    assert "was trained to annotate, not to write cells" in result.stderr

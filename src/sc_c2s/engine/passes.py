@@ -191,7 +191,7 @@ class Passes:
 
 
 def numbered(prompts: list[np.ndarray]) -> list[int]:
-    """Number prompts in the order in which they first come up; those that repeat share one."""
+    """Give each prompt a number, in the order in which they first come up; those that repeat share one."""
     number: dict[bytes, int] = {}
     return [number.setdefault(prompt.tobytes(), len(number)) for prompt in prompts]
 
