@@ -110,7 +110,7 @@ def finetune(
         Share to report on; 0 for none.
     n_epochs
         How often every training cell is shown for each task, at most. By default as often as a nano needs for about 2,000 rows,
-        or 8,000 if it generates (from 1 to 20 times), and 3 times for other models.
+        or 16,000 if it generates (from 1 to 20 times), and 3 times for other models.
     batch_size
         Rows in one training step.
     learning_rate

@@ -17,7 +17,7 @@ NANO_TOP_GENES = 1000
 NANO_ROWS, NANO_EPOCHS = 2_000, (1, 20)
 """Rows a nano is shown, and the fewest and most times that each cell is among them."""
 NANO_RATE, PRETRAINED_RATE = 5e-5, 2e-4
-WRITER_TOP_GENES, WRITER_ROWS, WRITER_RATE = 2000, 8_000, 1e-3
+WRITER_TOP_GENES, WRITER_ROWS, WRITER_RATE = 2000, 16_000, 1e-3
 """The same of a nano that writes cells: every gene of a cell is something to learn from, and to learn."""
 PRETRAINED_EPOCHS, PRETRAINED_PATIENCE = 3, 3
 PRETRAINED_GENES = 200
