@@ -12,7 +12,6 @@ SPLIT = "c2s_split"
 """``obs``: ``train``, ``validation`` or ``test``."""
 FINETUNE = "c2s_finetune"
 """``uns``: training history and parameters."""
-
 GENERATED = "c2s_generated"
 """``obsm``: expression of generated cells; ``uns``: names of its genes and parameters."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,22 @@ def test_round_trip(tmp_path, card, rank_fit) -> None:
     assert after == before
     for name, value in asdict(rank_fit).items():
         np.testing.assert_array_equal(getattr(fit, name), value)
+
+
+def test_the_page_of_a_model_that_writes(tmp_path, card) -> None:
+    conditions = {"groupby": ["kind"], "values": [["B", "on"], ["T", "off"]], "n_cells": [3, 4], "n_genes": [[1], [2]]}
+    metrics = {"test": {"nats_per_gene": 5.25}}
+    directory.write(
+        tmp_path, replace(card, task=["generate"], labels=[], conditions=conditions, metrics=metrics, temperature=1.0)
+    )
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "`sc_c2s.tl.generate(adata, model=<this directory>)`" in page
+    assert "- **Conditions**: B, on; T, off" in page
+    assert "| cells | nats_per_gene |" in page
+    assert "| test | 5.250 |" in page
+    for other in ("tl.annotate(", "Labels", "Temperature", "unknown_below", "accuracy"):
+        assert other not in page
+    assert directory.read(tmp_path).conditions == conditions
 
 
 def test_history_round_trip(tmp_path, card) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 import sc_c2s as c2s
@@ -52,6 +53,15 @@ def test_training_without_validation(annotated):
     ax = c2s.pl.training(annotated.data, show=False, **annotated.where)
     assert [line.get_label() for line in ax.lines] == ["training loss"]
     assert ax.figure.axes == [ax]
+
+
+@pytest.mark.parametrize(("losses", "from_zero"), [([6.2, 5.9, 5.8], False), ([2.0, 1.2, 0.4], True)])
+def test_a_curve_that_stays_far_from_zero_is_not_flattened(annotated, losses, from_zero):
+    columns = {"step": [1, 2, 3], "train_loss": losses, "val_loss": losses, "val_accuracy": float("nan")}
+    annotated.adata.uns["c2s_finetune"]["history"] = pd.DataFrame(columns)
+    bottom, top = c2s.pl.training(annotated.data, show=False, **annotated.where).get_ylim()
+    assert (bottom == 0) == from_zero
+    assert bottom <= min(losses) < max(losses) <= top
 
 
 def test_bad_input(adata, tmp_path):

@@ -144,17 +144,19 @@ def _plain(value: object) -> object:
 
 def _page(card: ModelCard) -> str:
     """Write the model card a person reads."""
+    shown = [name for name in _SCORES if any(name in values for values in card.metrics.values())]
     scores = "\n".join(
-        f"| {split} | " + " | ".join(f"{values[name]:.3f}" if name in values else "" for name in _SCORES) + " |"
+        f"| {split} | " + " | ".join(f"{values[name]:.3f}" if name in values else "" for name in shown) + " |"
         for split, values in card.metrics.items()
     )
     facts = {
         "Task": f"{', '.join(card.task)} `{card.groupby}`",
         "Started from": ", ".join(f"{name} {value}" for name, value in card.base.items() if value is not None),
         "Labels": ", ".join(card.labels),
+        "Conditions": "; ".join(", ".join(value) for value in card.conditions.get("values", [])),
         "Genes in its vocabulary": f"{len(card.genes):,}",
         "Sentence": ", ".join(f"{name} = {value}" for name, value in card.recipe.items()),
-        "Temperature": f"{card.temperature:.3f}",
+        "Temperature": f"{card.temperature:.3f}" if card.labels else "",
         "Cells": ", ".join(f"{name} {value}" for name, value in card.data.items()),
         "Seed": str(card.seed),
         "Versions": ", ".join(f"{name} {value}" for name, value in card.versions.items()),
@@ -166,21 +168,31 @@ def _page(card: ModelCard) -> str:
             "tags: [single-cell, cell2sentence, sc_c2s]",
             "---",
             "",
-            f"# Cell sentences → {card.groupby}",
+            f"# Cell sentences: {card.groupby}",
             "",
-            "Fine-tuned with `sc_c2s.tl.finetune`; use it with `sc_c2s.tl.annotate(adata, model=<this directory>)`.",
+            "Fine-tuned with `sc_c2s.tl.finetune`; use it with "
+            + " and ".join(f"`sc_c2s.tl.{task}(adata, model=<this directory>)`" for task in card.task)
+            + ".",
             "",
-            *(f"- **{name}**: {value}" for name, value in facts.items()),
+            *(f"- **{name}**: {value}" for name, value in facts.items() if value),
             "",
-            "| cells | " + " | ".join(_SCORES) + " |",
-            "|---" * (len(_SCORES) + 1) + "|",
+            "| cells | " + " | ".join(shown) + " |",
+            "|---" * (len(shown) + 1) + "|",
             scores,
             "",
-            "It answers with one of its own labels for any cell it is shown, cell types it never saw included: look at",
-            "the confidences (`unknown_below=`) before believing labels on other tissues, organisms or assays.",
-            "",
+            *(line for task in card.task for line in (*_LIMITS[task], "")),
         ]
     )
 
 
-_SCORES = ("accuracy", "macro_f1", "balanced_accuracy", "ece")
+_SCORES = ("accuracy", "macro_f1", "balanced_accuracy", "ece", "nats_per_gene")
+_LIMITS = {
+    "annotate": (
+        "It answers with one of its own labels for any cell it is shown, cell types it never saw included: look at",
+        "the confidences (`unknown_below=`) before believing labels on other tissues, organisms or assays.",
+    ),
+    "generate": (
+        "It writes cells like those it was trained on, and knows no other condition and no other gene. Generated cells show",
+        "what the model has learned; they are no measurements, and no number of them makes a difference more significant.",
+    ),
+}

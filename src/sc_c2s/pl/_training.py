@@ -60,7 +60,10 @@ def training(
     ):
         if (points := _points(history, name)) is not None:
             lines += ax.plot(points["step"], points[name], label=label, linewidth=1.8, **style)
-    ax.set(xlabel="step", ylabel="loss", ylim=(0, None))
+    ax.set(xlabel="step", ylabel="loss")
+    values = [value for line in lines for value in line.get_ydata()]
+    if values and min(values) < max(values) / 2:  # a loss that stays far from zero would be a flat line above it
+        ax.set_ylim(0, None)
     ax.spines["top"].set_visible(False)
     if (points := _points(history, "val_accuracy")) is not None:
         right = ax.twinx()
