@@ -115,6 +115,12 @@ def test_a_gene_without_variance_says_only_that_it_is_there() -> None:
     np.testing.assert_array_equal(nothing(4), [0, 0, 0, 1])
 
 
+def test_without_labels_the_most_variable_genes_are_chosen(x) -> None:
+    dense = x.toarray()[:, :20]
+    found = informative_genes(x[:, :20], np.full(N, "any"), n_top=6)
+    np.testing.assert_array_equal(found, np.sort(np.argsort(-dense.var(axis=0))[:6]))
+
+
 def test_words_of_a_writer(x) -> None:
     """All of one length, conditions in dimensions that no gene uses."""
     genes, conditions, begin = writer_embeddings(x[:, :20], LABELS, n_dims=40, n_conditions=8)

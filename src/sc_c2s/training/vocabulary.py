@@ -43,7 +43,8 @@ def explained_variance(x: sparse.csr_matrix, labels: np.ndarray) -> np.ndarray:
 def informative_genes(x: sparse.csr_matrix, labels: np.ndarray, *, n_top: int | None) -> np.ndarray:
     """Choose the genes that tell labels apart.
 
-    Genes are ordered by the F statistic of a one-way analysis of variance over the labels. A sentence made of all
+    Genes are ordered by the F statistic of a one-way analysis of variance over the labels, or by their variance where there is
+    but one label. A sentence made of all
     genes begins with hundreds that every cell expresses; with these left out, more of what matters fits into less.
 
     Parameters
@@ -62,7 +63,9 @@ def informative_genes(x: sparse.csr_matrix, labels: np.ndarray, *, n_top: int | 
     expressed = np.flatnonzero(x.getnnz(axis=0) >= min(MIN_CELLS, x.shape[0]))
     if n_top is None or len(expressed) <= n_top:
         return expressed
-    best = np.argsort(-_f_statistic(x[:, expressed], labels), kind="stable")[:n_top]
+    candidates = x[:, expressed]
+    scores = _f_statistic(candidates, labels) if len(set(labels)) > 1 else _variance(candidates)
+    best = np.argsort(-scores, kind="stable")[:n_top]
     return np.sort(expressed[best])
 
 
@@ -161,6 +164,12 @@ def nothing(n_dims: int) -> np.ndarray:
     vector = np.zeros(n_dims)
     vector[-1] = 1
     return vector
+
+
+def _variance(x: sparse.csr_matrix) -> np.ndarray:
+    """Give the variance of each gene."""
+    mean = np.asarray(x.mean(axis=0)).ravel()
+    return np.asarray(x.multiply(x).mean(axis=0)).ravel() - mean**2
 
 
 def _f_statistic(x: sparse.csr_matrix, labels: np.ndarray) -> np.ndarray:
