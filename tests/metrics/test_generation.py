@@ -238,3 +238,15 @@ def test_clear_errors() -> None:
     generated.var_names = [f"other{i}" for i in range(N_GENES)]
     with pytest.raises(ValueError, match="no gene in common"):
         generation(real, generated, groupby="type")
+
+
+def test_the_order_in_which_values_are_stored_does_not_matter(table) -> None:
+    """A product of sparse matrices, for one, leaves columns out of order."""
+    made = draw(60, seed=1)
+    x = made.X.tocsr()
+    rng = np.random.default_rng(0)
+    place = np.concatenate([rng.permutation(np.arange(a, b)) for a, b in zip(x.indptr[:-1], x.indptr[1:], strict=True)])
+    made.X = sparse.csr_matrix((x.data[place], x.indices[place], x.indptr), shape=x.shape)
+    assert not made.X.has_sorted_indices
+    again = generation(draw(60, seed=0), made, groupby=["type", "state"], reference=draw(120, seed=2))
+    pd.testing.assert_frame_equal(again, table)

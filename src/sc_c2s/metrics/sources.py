@@ -66,7 +66,8 @@ def bare(adata: AnnData, groupby: str | Sequence[str], name: str) -> AnnData:
     if not adata.var_names.is_unique:
         raise ValueError(f"Gene names occur twice in the set {name!r}: call var_names_make_unique() first.")
     part = adata[condition.notna().to_numpy()]
-    x = sp.csr_matrix(part.X)
+    x = sp.csr_matrix(part.X, copy=True)
+    x.sum_duplicates()  # brings columns into order, too
     x.eliminate_zeros()
     if not np.isfinite(x.data).all():
         raise ValueError(

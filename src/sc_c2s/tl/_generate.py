@@ -207,11 +207,13 @@ def _write_beside(cells: Cells, writer: CellWriter, how: dict[str, Any], params:
         (np.ones(len(wanted), dtype=np.float32), (np.flatnonzero(known), np.arange(len(wanted)))),
         shape=(len(known), len(wanted)),
     )
+    beside = sparse.csr_matrix(spread @ x)
+    beside.sort_indices()
     told = np.full(len(known), np.nan, dtype=object)
     told[known] = sentences
     cells.write(
         obs={_keys.sentence(key): told},
-        obsm={key: sparse.csr_matrix(spread @ x)},
+        obsm={key: beside},
         uns={
             key: {
                 "var_names": genes,
