@@ -129,6 +129,7 @@ def _rank_correlations(x: sp.csr_matrix, first: NDArray[np.intp], second: NDArra
     """
     from scipy.stats import rankdata
 
+    x = x.sorted_indices()  # `astype` may sort its result, and the ranks have to be in the same order
     ranks = x.astype(np.float64)
     ranks.data = np.concatenate([rankdata(row) for row in np.split(x.data, x.indptr[1:-1])])
     ones = ranks.copy()
