@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from sc_c2s import _keys
@@ -61,8 +62,9 @@ def training(
         if (points := _points(history, name)) is not None:
             lines += ax.plot(points["step"], points[name], label=label, linewidth=1.8, **style)
     ax.set(xlabel="step", ylabel="loss")
-    values = [value for line in lines for value in line.get_ydata()]
-    if values and min(values) < max(values) / 2:  # a loss that stays far from zero would be a flat line above it
+    losses = history[history.columns.intersection(["train_loss", "val_loss"])].to_numpy(dtype=float)
+    # A loss that stays far from zero would be a flat line above it.
+    if np.isfinite(losses).any() and np.nanmin(losses) < np.nanmax(losses) / 2:
         ax.set_ylim(0, None)
     ax.spines["top"].set_visible(False)
     if (points := _points(history, "val_accuracy")) is not None:
