@@ -282,3 +282,35 @@ def test_a_model_that_only_annotates(adata, tmp_path) -> None:
     finetune(adata, groupby="cell_type", output_dir=tmp_path / "m", n_epochs=1, **FAST)
     with pytest.raises(ValueError, match="trained to annotate, not to write cells"):
         generate(adata, model=tmp_path / "m")
+
+
+@pytest.mark.parametrize("task", ["generate", ["annotate", "generate"]])
+def test_a_pretrained_model_with_several_tokens_a_gene(pretrained, adata, tmp_path, task) -> None:
+    """Asked in prose, through an adapter: genes are still known, and none comes twice."""
+    path = tmp_path / "adapter"
+    options = {"n_epochs": 1, "n_genes": 8, "lora_rank": 2, **FAST}
+    finetune(adata, groupby="cell_type", task=task, model=pretrained, output_dir=path, **options)
+    card = directory.read(path)
+    assert (card.family, card.recipe["n_genes"]) == ("english", 8)
+    assert card.metrics["test"]["nats_per_gene"] > 0
+    generate(adata, model=path, device="cpu")
+    parsed = read_sentences(adata.obs["c2s_generated_sentence"], card.genes)
+    assert not parsed.n_unknown.any()
+    assert not parsed.n_repeated.any()
+    lengths = np.diff(parsed.indptr)
+    assert 1 <= lengths.min() <= lengths.max() <= 8
+    few = generate(model=path, conditions=TYPES[0], n_cells=3, n_genes=2, device="cpu")
+    assert (few.X.getnnz(axis=1) == 2).all()
+
+
+def test_a_model_that_names_no_genes_writes_those_it_is_given(pretrained) -> None:
+    genes = ["GENE1", "GENE10", "GENE12", "MT-CO1"]
+    lines = prompted("A cell of the blood:", pretrained, genes=genes, n_cells=3, n_genes=3, device="cpu")
+    for line in lines:
+        words = line.split()
+        assert len(set(words)) == len(words) <= 3
+        assert set(words) <= set(genes)
+    with pytest.raises(ValueError, match="does not say which genes it knows"):
+        prompted("A cell of the blood:", pretrained, device="cpu")
+    with pytest.raises(ValueError, match="does not say which genes and conditions"):
+        generate(model=pretrained, n_cells=1, device="cpu")
