@@ -8,5 +8,7 @@ import anndata as ad
 from sc_c2s import metrics
 
 train, wanted, out, seed = sys.argv[1:]
-cells = metrics.scvi_cells(ad.read_h5ad(train), groupby="kind", n_cells=json.loads(wanted), rng=int(seed))
+cells = metrics.scvi_cells(
+    ad.read_h5ad(train), groupby="kind", mask_var="written", n_cells=json.loads(wanted), rng=int(seed)
+)
 cells.write_h5ad(out)

@@ -60,6 +60,7 @@ def test_missing_package(monkeypatch, train: AnnData) -> None:
         ({"n_cells": {"A": 2, "D": 2}}, ValueError, "condition 'D'; there are: A, B, C"),
         ({"n_cells": 0}, ValueError, "n_cells has to be 1 or more"),
         ({"layer": "counts"}, KeyError, "no layer 'counts'; the layers are: log"),
+        ({"mask_var": "mine"}, KeyError, "var has no column 'mine'"),
         ({"layer": "log"}, ValueError, "raw counts, and these are none"),
     ],
 )
@@ -111,6 +112,11 @@ def test_genes_can_be_chosen(scvi: ModuleType, train: AnnData) -> None:
     made = scvi_cells(train, groupby="type", n_cells={"C": 50}, n_top_genes=20, max_epochs=2)
     assert made.n_vars == 20
     assert made.X.expm1().sum(axis=1).max() < 1e4, "the counts of the others stay where they were"
+    train = train.copy()
+    train.var["mine"] = np.arange(train.n_vars) % 2 == 0
+    made = scvi_cells(train, groupby="type", n_cells={"C": 50}, mask_var="mine", max_epochs=2)
+    assert list(made.var_names) == list(train.var_names[::2])
+    assert made.X.expm1().sum(axis=1).max() < 1e4
 
 
 class Decoder:

@@ -31,6 +31,7 @@ def scvi_cells(
     groupby: str | Sequence[str],
     n_cells: int | Mapping[str, int],
     layer: str | None = None,
+    mask_var: str | None = None,
     n_top_genes: int | None = None,
     max_epochs: int | None = None,
     rng: int | np.random.Generator = 0,
@@ -56,9 +57,11 @@ def scvi_cells(
         the values joined by ``" | "``.
     layer
         Layer with the counts. By default `X`.
+    mask_var
+        Column of `var` that says which genes to model. By default all genes. Levels stay those of the whole cell: the rest of
+        its counts is that of the training cell that gave the library size.
     n_top_genes
-        Model this many highly variable genes only. By default all genes. Levels stay those of the whole cell: the rest of its
-        counts is that of the training cell that gave the library size.
+        Model this many highly variable genes of these only.
     max_epochs
         Epochs of training. By default scVI's: 400 up to 20,000 cells, then fewer.
     rng
@@ -75,7 +78,7 @@ def scvi_cells(
     """
     _scvi()
     generator = np.random.default_rng(rng)
-    cells, totals, values = _training_cells(train, groupby, layer, n_top_genes)
+    cells, totals, values = _training_cells(train, groupby, layer, mask_var, n_top_genes)
     wanted = _wanted(n_cells, list(values.index))
     import torch
     from anndata import AnnData
@@ -107,7 +110,7 @@ def _scvi() -> Any:
 
 
 def _training_cells(
-    train: AnnData, groupby: str | Sequence[str], layer: str | None, n_top_genes: int | None
+    train: AnnData, groupby: str | Sequence[str], layer: str | None, mask_var: str | None, n_top_genes: int | None
 ) -> tuple[AnnData, NDArray[np.float64], pd.DataFrame]:
     """Take counts of the genes to model, totals of the whole cells, and the ``groupby`` values of each condition."""
     from anndata import AnnData
@@ -121,6 +124,10 @@ def _training_cells(
     condition = conditions_of(train, groupby, "train")
     cells = AnnData(x, obs=pd.DataFrame({CONDITION: condition}), var=pd.DataFrame(index=train.var_names))
     kept = condition.notna().to_numpy()
+    if mask_var is not None:
+        if mask_var not in train.var:
+            raise KeyError(f"var has no column {mask_var!r}: name one that says which genes to model with mask_var=.")
+        cells = cells[:, train.var[mask_var].to_numpy(dtype=bool)].copy()
     if n_top_genes is not None:
         cells = cells[:, _variable(cells[kept], n_top_genes)].copy()
     kept &= np.asarray(cells.X.sum(axis=1)).ravel() > 0
