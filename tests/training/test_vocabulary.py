@@ -135,6 +135,12 @@ def test_words_of_a_writer(x) -> None:
     assert np.corrcoef(genes[:, 37], np.log(abundance))[0, 1] > 0.99
 
 
+def test_without_labels_no_gene_is_louder_than_another(x) -> None:
+    genes = gene_embeddings(x[:, :20], np.full(N, "any"), n_dims=40)
+    np.testing.assert_allclose(np.linalg.norm(genes[:, :-1], axis=1), 1, atol=1e-6)
+    assert np.ptp(np.linalg.norm(gene_embeddings(x[:, :20], LABELS, n_dims=40)[:, :-1], axis=1)) > 0.3
+
+
 def test_more_conditions_than_dimensions(x) -> None:
     """Those alike in expression then share dimensions, those unlike do not."""
     labels = LABELS + 3 * (np.arange(N) // 3 % 2)

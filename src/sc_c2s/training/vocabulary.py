@@ -101,15 +101,16 @@ def gene_embeddings(x: sparse.csr_matrix, labels: np.ndarray, *, n_dims: int, se
     svd = TruncatedSVD(min(n_dims - 1, min(dense.shape) - 1), random_state=seed).fit(dense)
     placed = (svd.components_ * svd.singular_values_[:, None]).T
     placed /= np.maximum(np.linalg.norm(placed, axis=1, keepdims=True), 1e-6)
-    prior = PRIOR * len(set(labels)) / len(labels)
-    placed *= np.sqrt((explained_variance(x, labels) + prior) / (1 + prior))[:, None]
+    if len(set(labels)) > 1:  # else there is nothing to tell apart, and no gene is louder than another
+        prior = PRIOR * len(set(labels)) / len(labels)
+        placed *= np.sqrt((explained_variance(x, labels) + prior) / (1 + prior))[:, None]
     rest = np.sqrt(np.maximum(1 - (placed**2).sum(axis=1, keepdims=True), 0))
     return np.hstack([placed, rest])
 
 
 def writer_embeddings(
     x: sparse.csr_matrix, labels: np.ndarray, *, n_dims: int, n_conditions: int, seed: int = 0
-) -> tuple[np.ndarray, dict[object, np.ndarray], np.ndarray]:
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Place the words of a model that writes genes as well: all in one space, each kind in dimensions of its own.
 
     Genes stand where :func:`gene_embeddings` puts them, with two dimensions more for how abundant they are: the next gene of a
