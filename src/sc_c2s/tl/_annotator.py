@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from scanpy import logging as logg
 
-from sc_c2s.engine import Engine, LocalEngine, probabilities
-from sc_c2s.models import LoadedModel, directory, load
+from sc_c2s.engine import Engine, probabilities
+from sc_c2s.models import LoadedModel
 from sc_c2s.prompts import annotate_answer, annotate_prompt
 from sc_c2s.sentences.recipe import Recipe
 from sc_c2s.sentences.symbols import guess_organism, overlap
+
+from ._opened import open_model
 
 FAMILY = "english"
 GROUPBY = "cell type"
@@ -102,24 +104,9 @@ class Annotator:
 
 def open_annotator(model: str | Path | LoadedModel | Engine, *, device: str, dtype: str) -> Annotator:
     """Open a model with what its directory says about annotating."""
-    if isinstance(model, str | Path):
-        model = load(model, device=device, dtype=dtype)
-    if not isinstance(model, LoadedModel):
-        if not isinstance(model, Engine):
-            raise TypeError(
-                f"model= has to be a path, a hub id, what models.load returned or an engine, not {type(model).__name__}."
-            )
-        return Annotator(model, {"model": type(model).__name__}, [])
-    source = {"model": model.source, "revision": model.revision, "dtype": model.dtype, "device": model.device}
-    engine = LocalEngine(model.model, model.tokenizer)
-    if not directory.is_model_directory(model.path):
+    engine, source, card = open_model(model, "annotate", device=device, dtype=dtype)
+    if card is None:
         return Annotator(engine, source, [])
-    card = directory.read(model.path)
-    if "annotate" not in card.task:
-        raise ValueError(
-            f"{model.source!r} was trained to {' and '.join(card.task)}, not to annotate: train one with "
-            "tl.finetune(task='annotate')."
-        )
     return Annotator(
         engine,
         source,

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sc_c2s.engine import Completion, LocalEngine, Sampling, Writer
-from sc_c2s.models import LoadedModel, directory, load
+from sc_c2s.engine import Completion, Sampling, Writer
+from sc_c2s.models import LoadedModel
 from sc_c2s.prompts import generate_prompt
 from sc_c2s.sentences.inverse import RankFit
 from sc_c2s.sentences.recipe import Recipe
 from sc_c2s.sentences.text import quote
+
+from ._opened import open_model
 
 FAMILY = "english"
 N_GENES = 200
@@ -146,24 +148,9 @@ class CellWriter:
 
 def open_writer(model: str | Path | LoadedModel | Writer, *, device: str, dtype: str) -> CellWriter:
     """Open a model with what its directory says about writing cells."""
-    if isinstance(model, str | Path):
-        model = load(model, device=device, dtype=dtype)
-    if not isinstance(model, LoadedModel):
-        if not isinstance(model, Writer):
-            raise TypeError(
-                f"model= has to be a path, a hub id, what models.load returned or an engine, not {type(model).__name__}."
-            )
-        return CellWriter(model, {"model": type(model).__name__})
-    source = {"model": model.source, "revision": model.revision, "dtype": model.dtype, "device": model.device}
-    engine = LocalEngine(model.model, model.tokenizer)
-    if not directory.is_model_directory(model.path):
+    engine, source, card = open_model(model, "generate", device=device, dtype=dtype)
+    if card is None:
         return CellWriter(engine, source)
-    card = directory.read(model.path)
-    if "generate" not in card.task:
-        raise ValueError(
-            f"{model.source!r} was trained to {' and '.join(card.task)}, not to write cells: train one with "
-            "tl.finetune(task='generate')."
-        )
     known = card.conditions
     conditions = {
         tuple(value): (n, np.array(lengths))
