@@ -5,8 +5,8 @@
 Three tenths of the cells of each kind (a cell type; for Kang et al. a cell type and a treatment) are test cells, a tenth
 validation cells. The nano learns from the others, and writes one cell for every test cell of a kind with 20 of them or more.
 Its genes are those that tell the kinds of training cells apart best. The real cells that set the bar are training cells, as
-many as there are test cells. scVI learns from the counts of the same training cells and genes, with the kind as a covariate of
-its decoder, and draws from its prior; it needs an interpreter that has scvi-tools (``--scvi-python``).
+many as there are test cells. ``by abundance`` is no model: it draws genes by their mean level in the kind. scVI learns from the
+counts of the same training cells and genes, with the kind as a covariate of its decoder, and draws from its prior; it needs an interpreter that has scvi-tools (``--scvi-python``).
 
 ``recognised`` is the share of cells that logistic regression, trained on the expression of the training cells, takes for the
 kind that was asked for. Distances are measured in principal components, and over 50 gene programs (mean expression of the
@@ -31,8 +31,9 @@ from _data import data_dir, load
 from sklearn.linear_model import LogisticRegression
 
 import sc_c2s as c2s
+from sc_c2s.data import as_labels, combined
 from sc_c2s.metrics.generation import MEAN
-from sc_c2s.sentences.inverse import log_expression
+from sc_c2s.sentences.inverse import fit_rank_expression, log_expression
 from sc_c2s.training.split import split_cells
 
 LEAST = 20
@@ -53,7 +54,7 @@ def cells(name: str, seed: int) -> ad.AnnData:
     adata = adata[adata.obs[groupings].notna().all(axis=1)].copy()
     adata.X = sp.csr_matrix(adata.X, dtype=np.float32)
     adata.layers["log"] = log_expression(adata.X)
-    adata.obs["kind"] = adata.obs[groupings].astype(str).agg(" | ".join, axis=1)
+    adata.obs["kind"] = combined([as_labels(adata.obs[name]) for name in groupings])
     split = split_cells(adata.obs["kind"], validation=0.1, test=0.3, rng=np.random.default_rng(seed))
     adata.obs["split"] = split.to_numpy()
     return adata
@@ -79,11 +80,31 @@ def as_log(adata: ad.AnnData, genes: pd.Index) -> ad.AnnData:
     return ad.AnnData(part.layers["log"].copy(), obs=part.obs[["kind"]].copy(), var=pd.DataFrame(index=genes))
 
 
-def by_scvi(train: ad.AnnData, wanted: pd.Series, python: str, seed: int) -> ad.AnnData:
+def by_abundance(train: ad.AnnData, wanted: pd.Series, seed: int) -> ad.AnnData:
+    """Cells without a model: genes drawn by their mean level in the kind, none twice, and the same way back to expression."""
+    rng = np.random.default_rng(seed)
+    fit = fit_rank_expression(train.X, np.arange(train.n_obs) % 5 == 0)
+    lengths, kinds = train.X.getnnz(axis=1), train.obs["kind"].to_numpy()
+    overall = np.asarray(train.X.expm1().mean(axis=0)).ravel()
+    rows = []
+    for kind in wanted:
+        here = kinds == kind
+        level = np.log((np.asarray(train.X[here].expm1().sum(axis=0)).ravel() + overall) / (here.sum() + 1) + 1e-6)
+        n = rng.choice(lengths[here])
+        genes = np.argsort(-(level + rng.gumbel(size=train.n_vars)))[:n]
+        values = fit.predict(np.arange(n), np.full(n, n))
+        rows.append(sp.csr_matrix((values, (np.zeros(n, dtype=int), genes)), shape=(1, train.n_vars)))
+    obs = pd.DataFrame({"kind": wanted.to_numpy()}, index=[f"by_abundance_{i}" for i in range(len(wanted))])
+    return ad.AnnData(sp.vstack(rows, format="csr"), obs=obs, var=train.var[[]])
+
+
+def by_scvi(train: ad.AnnData, genes: pd.Index, wanted: pd.Series, python: str, seed: int) -> ad.AnnData:
     """Cells of scVI, by an interpreter that has it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        ad.AnnData(train.X, obs=train.obs[["kind"]], var=train.var[[]]).write_h5ad(path / "train.h5ad")
+        # Whole cells, so that levels are those of whole cells; the genes to model are marked.
+        var = pd.DataFrame({"written": train.var_names.isin(genes)}, index=train.var_names)
+        ad.AnnData(train.X, obs=train.obs[["kind"]], var=var).write_h5ad(path / "train.h5ad")
         script = Path(__file__).with_name("_scvi_cells.py")
         call = [python, str(script), str(path / "train.h5ad"), json.dumps(wanted.to_dict()), str(path / "out.h5ad")]
         subprocess.run([*call, str(seed)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -121,10 +142,10 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, pd
     learn = adata[(adata.obs["split"] == "train") & adata.obs["kind"].isin(tested.obs["kind"])]
     train, test = as_log(learn, genes), as_log(tested, genes)
     made = made[:, genes].copy()
-    others = {}
+    others = {"by abundance": by_abundance(train, test.obs["kind"], seed)}
     if options.scvi_python and name != "pbmc700":
         counts = sizes[sizes >= LEAST]
-        others["scVI"] = by_scvi(learn[:, genes].copy(), counts, options.scvi_python, seed)
+        others["scVI"] = by_scvi(learn, genes, counts, options.scvi_python, seed)
     tables = {}
     for space in ("pca", programs()):
         table = c2s.metrics.generation(
