@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sc_c2s.data import open_cells
+from sc_c2s.data import as_labels, combined, open_cells
 
 STORES = {"dense": np.asarray, "csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "csr array": sparse.csr_array}
 ROWS = np.array([40, 3, 17, 18, 5])
@@ -318,3 +318,11 @@ def test_names_of_a_mudata_must_be_unique(mdata):
     mdata["rna"].obs_names = ["same", "same", *mdata["rna"].obs_names[2:]]
     with pytest.raises(ValueError, match=r"obs_names_make_unique\(\)"):
         open_cells(mdata, mod="rna")
+
+
+def test_labels_of_several_columns_are_joined() -> None:
+    """Whole numbers stay whole where one is missing, and a cell that lacks one value has no label."""
+    columns = [pd.Series(["a b", "c", None], dtype="category"), pd.Series([1.0, np.nan, 2.0])]
+    assert combined([as_labels(column) for column in columns]).tolist()[:1] == ["a b | 1"]
+    assert combined([as_labels(column) for column in columns]).isna().tolist() == [False, True, True]
+    assert combined([as_labels(columns[1])]).tolist()[0] == "1"

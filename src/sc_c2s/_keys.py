@@ -14,6 +14,8 @@ FINETUNE = "c2s_finetune"
 """``uns``: training history and parameters."""
 GENERATED = "c2s_generated"
 """``obsm``: expression of generated cells; ``uns``: names of its genes and parameters."""
+JOIN = " | "
+"""Stands between the values of a cell that has several conditions."""
 
 
 def n_genes(key: str) -> str:

@@ -249,7 +249,7 @@ def generate(
         if out is None:
             raise ValueError("--out is missing: name the file for the cells, or give a --prompt to print genes.")
         from . import tl
-        from .prompts.generate import JOIN
+        from ._keys import JOIN
 
         if file is not None:
             data = _read(file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from . import _keys
 from .sentences.symbols import check_names, looks_like_ensembl
 
 if TYPE_CHECKING:
@@ -120,10 +121,7 @@ class Cells:
 
     def labels(self, key: str) -> pd.Series:
         """Column of `obs` as strings, NaN where there is none; where a label is missing, 1.0 is still "1"."""
-        column = self.obs(key)
-        if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-            column = column.astype("Int64")  # pandas makes floats of whole numbers where one is missing
-        return column.astype(object).where(column.notna(), np.nan).map(str, na_action="ignore")
+        return as_labels(self.obs(key))
 
     def write(
         self,
@@ -194,6 +192,21 @@ class Cells:
         if self.params["use_raw"]:
             return "raw.X"
         return "X" if self.params["layer"] is None else f"layers[{self.params['layer']!r}]"
+
+
+def as_labels(column: pd.Series) -> pd.Series:
+    """Write the values of a column as strings, NaN where there is none; where a label is missing, 1.0 is still "1"."""
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")  # pandas makes floats of whole numbers where one is missing
+    return column.astype(object).where(column.notna(), np.nan).map(str, na_action="ignore")
+
+
+def combined(columns: Sequence[pd.Series]) -> pd.Series:
+    """Join the labels of one column or more; NaN for a cell that lacks one of them."""
+    together = columns[0].copy()
+    for column in columns[1:]:
+        together = together + _keys.JOIN + column
+    return together
 
 
 def open_cells(

@@ -202,7 +202,6 @@ def test_learning_to_write_helps(make_cells, tmp_path) -> None:
     """Against drawing genes by their overall abundance, which says nothing of types."""
     adata = make_cells(300)
     finetune(adata, groupby="cell_type", task="generate", output_dir=tmp_path / "m", n_epochs=3, **FAST)
-    history = adata.uns["c2s_finetune"]["history"]
     learn = adata[adata.obs["c2s_split"] == "train"].X.toarray()
     test = adata[adata.obs["c2s_split"] == "test"].X.toarray()
     weight = learn.mean(axis=0)
@@ -213,7 +212,6 @@ def test_learning_to_write_helps(make_cells, tmp_path) -> None:
             total, n = total - np.log(left[gene] / left.sum()), n + 1
             left[gene] = 0
     assert adata.uns["c2s_finetune"]["metrics"].loc["test", "nats_per_gene"] < total / n - 0.1
-    assert history["val_loss"].min() <= history["val_loss"].iloc[0]
 
 
 @pytest.mark.parametrize(

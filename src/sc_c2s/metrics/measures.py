@@ -64,9 +64,9 @@ def by_condition(
             "gene_wasserstein": float(gene_wasserstein(x, y).mean()),
             **{name: float((labels[here] == condition).mean()) for name, labels in nearest.items()},
             "auc": _auc(a, b, seed=seed),
-            "mean_correlation": _correlation(x.mean(axis=0), y.mean(axis=0)),
-            "variance_correlation": _correlation(x.var(axis=0), y.var(axis=0)),
-            "dropout_correlation": _correlation((x == 0).mean(axis=0), (y == 0).mean(axis=0)),
+            "mean_correlation": correlation(x.mean(axis=0), y.mean(axis=0)),
+            "variance_correlation": correlation(x.var(axis=0), y.var(axis=0)),
+            "dropout_correlation": correlation((x == 0).mean(axis=0), (y == 0).mean(axis=0)),
             "rare_genes": _rare_genes(x, y),
             "diversity": _diversity(other[here], seed) / (_diversity(real[here], seed) or np.nan),
         }
@@ -99,7 +99,8 @@ def _auc(real: Values, other: Values, *, seed: int) -> float:
     return float(roc_auc_score(y, cross_val_predict(SVC(C=10), x, y, cv=folds, method="decision_function")))
 
 
-def _correlation(a: Values, b: Values) -> float:
+def correlation(a: Values, b: Values) -> float:
+    """Pearson's correlation of two lists of values; NaN where one of them is constant."""
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan
     return float(np.corrcoef(a, b)[0, 1])

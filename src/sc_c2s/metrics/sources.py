@@ -10,6 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 from scanpy import logging as logg
 
+from sc_c2s.data import as_labels, combined
 from sc_c2s.sentences.inverse import is_counts
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def conditions_of(adata: AnnData, groupby: str | Sequence[str], name: str) -> pd
     columns = [groupby] if isinstance(groupby, str) else list(groupby)
     if missing := [column for column in columns if column not in adata.obs]:
         raise KeyError(f"obs has no column {missing[0]!r} in the set {name!r}: name the conditions with groupby=.")
-    values = adata.obs[columns]
-    return values.astype(str).agg(" | ".join, axis=1).where(values.notna().all(axis=1))
+    return combined([as_labels(adata.obs[column]) for column in columns])
 
 
 def bare(adata: AnnData, groupby: str | Sequence[str], name: str) -> AnnData:

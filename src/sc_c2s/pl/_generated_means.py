@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from sc_c2s import _keys
+from sc_c2s.metrics.measures import correlation
 
 from ._axes import BLUE, GREY, despine, hand_over, open_panels
 from ._pair import Pair, open_pair
@@ -123,8 +124,4 @@ def _scatter(ax: Axes, pair: Pair, measure: Callable[[sparse.csr_matrix], np.nda
     for name, both in values.items():
         dots = ax.scatter(*both, color=pair.colours[name], s=9, alpha=0.6, linewidths=0, rasterized=True)
         dots.set_label(name)
-    return float(np.mean([_correlation(*both) for both in values.values()]))
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else np.nan
+    return float(np.mean([correlation(*both) for both in values.values()]))

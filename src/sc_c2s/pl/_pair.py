@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from sc_c2s import _keys, get
-from sc_c2s.data import Cells, open_cells
+from sc_c2s.data import Cells, combined, open_cells
 from sc_c2s.sentences.inverse import log_expression
 
 from ._palette import Palette, colour_conditions
@@ -100,13 +100,9 @@ def _labels(cells: Cells, columns: Sequence[str], which: str) -> pd.Series:
     if not columns:
         return pd.Series(ALL, index=cells.obs_names)
     try:
-        parts = [cells.labels(column) for column in columns]
+        return combined([cells.labels(column) for column in columns])
     except KeyError as error:
         raise KeyError(f"Of the {which} cells, {error.args[0]}") from None
-    together = parts[0].copy()
-    for part in parts[1:]:
-        together = together + " | " + part
-    return together
 
 
 def _some(cells: Cells, labels: pd.Series, genes: pd.Index) -> Some:
@@ -118,7 +114,7 @@ def _some(cells: Cells, labels: pd.Series, genes: pd.Index) -> Some:
 def _in_order(cells: Cells, columns: Sequence[str], *labels: pd.Series) -> list[str]:
     """All conditions, by the order of their categories; those that only generated cells have come last."""
     there = pd.unique(pd.concat(labels).dropna())
-    known = [" | ".join(names) for names in product(*(_categories(cells, column) for column in columns))]
+    known = [_keys.JOIN.join(names) for names in product(*(_categories(cells, column) for column in columns))]
     position = {name: i for i, name in enumerate(known)}
     return sorted(there, key=lambda name: (position.get(name, len(known)), name))
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sc_c2s.sentences.text import unquote
+from sc_c2s._keys import JOIN
 
 from .family import PromptFamily, get_family
-
-JOIN = " | "
-"""Stands between the values of a cell that has several conditions."""
 
 
 def generate_prompt(
@@ -87,5 +84,5 @@ def find_condition(text: str, values: list[tuple[str, ...]]) -> tuple[str, ...] 
 
 def _plain(text: str) -> str:
     """Lower case, words separated by one space, plurals of ordinary words cut; a space at both ends."""
-    words = unquote(text).casefold().replace("_", " ").replace(",", " ").replace(".", " ").split()
+    words = text.casefold().replace("_", " ").replace(",", " ").replace(".", " ").split()
     return f" {' '.join(word[:-1] if len(word) > 3 and word.endswith('s') else word for word in words)} "

@@ -12,8 +12,7 @@ from scanpy import logging as logg
 
 from sc_c2s import _keys
 from sc_c2s._random import resolve_rng
-from sc_c2s.data import open_cells
-from sc_c2s.prompts.generate import JOIN
+from sc_c2s.data import combined, open_cells
 from sc_c2s.sentences.symbols import guess_organism
 
 if TYPE_CHECKING:
@@ -180,15 +179,13 @@ def finetune(
     )
     generator = resolve_rng(rng, random_state)
     conditions = pd.DataFrame({name: cells.labels(name) for name in groupings}, index=cells.obs_names)
-    labels = conditions.agg(JOIN.join, axis=1).where(conditions.notna().all(axis=1)) if len(groupings) > 1 else None
-    if labels is None:
-        labels = conditions[groupings[0]] if groupings else pd.Series(ANY, index=cells.obs_names)
+    kinds = [conditions[name] for name in groupings] or [pd.Series(ANY, index=cells.obs_names)]
     by = None if split_key is None else cells.obs(split_key)
 
     from sc_c2s.training.split import split_cells
 
     split = split_cells(
-        labels,
+        combined(kinds),
         by=by,
         validation=validation_size,
         test=test_size,

@@ -24,7 +24,7 @@ from .loss import Choice
 from .plan import Plan
 from .probe import place_answers, probe_cells
 from .sft import answer_tokens
-from .split import SETS, TEST, VALIDATION
+from .split import TEST, TRAIN, VALIDATION
 
 
 @dataclass
@@ -53,15 +53,10 @@ class Annotating:
         self.labels = data.label_set
         self.answers = [annotate_answer(label, plan.family) for label in self.labels]
         self.prompt = partial(annotate_prompt, family=plan.family, groupby=data.groupby, organism=plan.recipe.organism)
-        self.learn, self.check, self.report_on = (data.of(which) for which in SETS)
+        self.learn, self.report_on = data.of(TRAIN), data.of(TEST)
+        self.check = data.to_judge(VALIDATION, np.isin(data.labels, self.labels), "label")
         code = {label: i for i, label in enumerate(self.labels)}
         self.learn_codes = np.array([code[label] for label in data.labels[self.learn]])
-        self.check = self.check[np.isin(data.labels[self.check], self.labels)]
-        if not len(self.check):
-            raise ValueError(
-                "No validation cell has a label that the training cells have, so there is nothing to choose on: "
-                "use another split_key= or rng=."
-            )
         self.check_prompts = self._prompts(self.check)
         self.check_codes = np.array([code[label] for label in data.labels[self.check]], dtype=int)
 
@@ -72,20 +67,15 @@ class Annotating:
 
     def rows(self) -> Examples:
         """Rows to learn from: variants of the training cells."""
-        self.counts = pseudo_counts(self.data.x[self.learn][:, self.vocabulary])
+        counts = pseudo_counts(self.data.x[self.learn][:, self.vocabulary])
         words = np.array([quote(gene) for gene in self.data.genes[self.vocabulary]], dtype=object)
         return Examples(
-            Augmenter(self.counts, self.learn_codes, self.plan.augmentation, seed=self.plan.settings.seed),
+            Augmenter(counts, self.learn_codes, self.plan.augmentation, seed=self.plan.settings.seed),
             words,
             [self.answers[i] for i in self.learn_codes],
             self.prompt,
             self.plan.recipe.n_genes,
         )
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Number of genes of every training cell."""
-        return self.counts.getnnz(axis=1)
 
     def choice(self, tokenizer: Any) -> Choice | None:
         """Let a small model choose among the answers: none begins with another, and they are scored that way."""

@@ -9,7 +9,9 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from .split import TRAIN
+from sc_c2s._keys import JOIN
+
+from .split import TRAIN, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,29 @@ class LabelledCells:
         return sorted(set(self.labels[self.of(TRAIN)]))
 
     @cached_property
-    def combinations(self) -> np.ndarray:
-        """Values of all groupings of each cell, as one object a cell that can be compared and sorted."""
+    def kinds(self) -> np.ndarray:
+        """Values of all groupings of each cell, joined."""
+        return np.array([JOIN.join(value) for value in self._values()], dtype=object)
+
+    @cached_property
+    def named(self) -> dict[str, dict[str, str]]:
+        """Value of each grouping, by the kind of cell."""
+        values = zip(self.kinds, self._values(), strict=True)
+        return {kind: dict(zip(self.groupings, value, strict=True)) for kind, value in values}
+
+    def to_judge(self, which: str, known: np.ndarray, what: str) -> np.ndarray:
+        """Numbers of the cells in one set that a model can be judged on; some have to be left to choose on."""
+        cells = self.of(which)[known[self.of(which)]]
+        if not len(cells) and which == VALIDATION:
+            raise ValueError(
+                f"No validation cell has a {what} that the training cells have, so there is nothing to choose on: "
+                "use another split_key= or rng=."
+            )
+        return cells
+
+    def _values(self) -> list[list[str]]:
         values = self.labels[:, None] if self.conditions is None else self.conditions
-        found = np.empty(len(values), dtype=object)
-        found[:] = [tuple(map(str, row)) for row in values]
-        return found
+        return [[str(part) for part in row] for row in values]
 
     def fingerprint(self) -> str:
         """Digest of names, labels, split and values."""

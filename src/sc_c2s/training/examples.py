@@ -18,8 +18,9 @@ class Rows(Protocol):
         """Prompt and completion of the ``i``-th row, which shows a variant of this cell."""
         ...
 
-    def __len__(self) -> int:
-        """Count the cells."""
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of genes of each cell."""
         ...
 
 
@@ -52,8 +53,10 @@ class Examples:
         genes = self.cells.variant(cell, i)[: self.n_genes]
         return self.prompt(" ".join(self.words[genes])), self.answers[cell]
 
-    def __len__(self) -> int:
-        return len(self.answers)
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of genes of each cell."""
+        return self.cells.counts.getnnz(axis=1)
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,10 @@ class CellsToWrite:
         genes = self.cells.variant(cell, i)[: self.n_genes]
         return self.prompts[cell], self.answer(" ".join(self.words[genes]))
 
-    def __len__(self) -> int:
-        return len(self.prompts)
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of genes of each cell."""
+        return self.cells.counts.getnnz(axis=1)
 
 
 def schedule(lengths: np.ndarray, *, n_epochs: int, batch_size: int, rng: np.random.Generator) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from .head import fit_head
 from .loss import Choice, answer_loss
 from .plan import Plan
 from .sft import Collator, tokenise
-from .split import SETS, TEST, VALIDATION
+from .split import TEST, TRAIN, VALIDATION
 
 POSITIONS = 2048
 """Places of a batch that are learned from: neighbours in a cell teach much the same, and each costs a pass of the head."""
@@ -52,34 +53,23 @@ class Generating:
     def __post_init__(self) -> None:
         self.counts = pseudo_counts(self.data.x[:, self.vocabulary])
         self.n_genes = self.counts.getnnz(axis=1)
-        learn, check, report = (self.data.of(which) for which in SETS)
-        self.learn = learn[self.n_genes[learn] > 0]
-        self.conditions = sorted(set(self.data.combinations[self.learn]))
-        known = np.array([combination in set(self.conditions) for combination in self.data.combinations])
-        self.check, self.report_on = (cells[known[cells] & (self.n_genes[cells] > 0)] for cells in (check, report))
-        if not len(self.check):
-            raise ValueError(
-                "No validation cell has a condition that the training cells have, so there is nothing to choose on: "
-                "use another split_key= or rng=."
-            )
+        data, filled = self.data, self.n_genes > 0
+        self.learn = data.to_judge(TRAIN, filled, "gene")
+        self.kinds = sorted(set(data.kinds[self.learn]))
+        known = filled & np.isin(data.kinds, self.kinds)
+        self.check, self.report_on = (data.to_judge(which, known, "condition") for which in (VALIDATION, TEST))
         self.genes = np.array([quote(gene) for gene in self.data.genes[self.vocabulary]], dtype=object)
 
     @property
     def words(self) -> list[str]:
         """Words beside genes that the prompts need."""
-        words = [
-            word for value in self.conditions if value for word in condition_words(self._named(value), self.plan.family)
-        ]
+        named = [self.data.named[kind] for kind in self.kinds] if self.data.groupings else []
+        words = [word for condition in named for word in condition_words(condition, self.plan.family)]
         return list(dict.fromkeys([*get_family(self.plan.family).words, *words]))
 
     def rows(self) -> CellsToWrite:
         """Rows to learn from: the training cells, ties broken anew each time."""
         return self._rows(self.learn)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Number of genes of every training cell."""
-        return self.n_genes[self.learn]
 
     def choice(self, tokenizer: Any) -> Choice | None:
         """Let a small model choose among genes that are not written yet, as when it writes."""
@@ -89,8 +79,7 @@ class Generating:
         """Start the vectors that genes are written with at a linear model of what the rest of the model says."""
         cells = rng.permutation(self.learn)[:HEAD_CELLS]
         cells = cells[np.argsort(self.n_genes[cells], kind="stable")]
-        code = {value: i for i, value in enumerate(self.conditions)}
-        kinds = np.array([code[value] for value in self.data.combinations[cells]])
+        kinds = np.searchsorted(self.kinds, self.data.kinds[cells])
         batches, ids = self._batches(cells, tokenizer), self._ids(tokenizer)
         fit_head(model, batches, kinds, ids, self._log_means(), seed=self.plan.settings.seed)
 
@@ -108,43 +97,36 @@ class Generating:
             name: {"nats_per_gene": self._loss(model, tokenizer, cells)} for name, cells in sets.items() if len(cells)
         }
         shares = np.linspace(0, 1, 101)
-        combinations = self.data.combinations[self.learn]
-        lengths = [self.n_genes[self.learn][combinations == _one(value)] for value in self.conditions]
+        kinds = self.data.kinds[self.learn]
+        lengths = [self.n_genes[self.learn][kinds == kind] for kind in self.kinds]
         limit = self.plan.recipe.n_genes
         known = {
             "groupby": list(self.data.groupings),
-            "values": [list(value) for value in self.conditions],
+            "values": [list(self.data.named[kind].values()) for kind in self.kinds],
             "n_cells": [len(cells) for cells in lengths],
             "n_genes": [np.quantile(cells, shares).round().clip(max=limit).astype(int).tolist() for cells in lengths],
         }
         return {"conditions": known}, metrics
 
-    def _named(self, value: tuple[str, ...]) -> dict[str, str]:
-        return dict(zip(self.data.groupings, value, strict=True))
-
     def _rows(self, cells: np.ndarray) -> CellsToWrite:
-        plan = self.plan
-        prompts = {
-            value: generate_prompt(
-                self._named(value), family=plan.family, organism=plan.recipe.organism, n_genes=plan.recipe.n_genes
-            )
-            for value in self.conditions
-        }
+        data, plan = self.data, self.plan
+        ask = partial(generate_prompt, family=plan.family, organism=plan.recipe.organism, n_genes=plan.recipe.n_genes)
+        prompts = {kind: ask(data.named[kind]) for kind in self.kinds}
         return CellsToWrite(
             Augmenter(self.counts[cells], np.zeros(len(cells), dtype=int), NONE, seed=plan.settings.seed),
             self.genes,
-            [prompts[value] for value in self.data.combinations[cells]],
+            [prompts[kind] for kind in data.kinds[cells]],
             generate_answer,
             plan.recipe.n_genes,
         )
 
     def _log_means(self) -> np.ndarray:
         """Logarithm of the mean counts of each condition (conditions × genes), shrunk towards that of all cells."""
-        counts, combinations = self.counts[self.learn], self.data.combinations[self.learn]
+        counts, kinds = self.counts[self.learn], self.data.kinds[self.learn]
         overall = np.asarray(counts.mean(axis=0)).ravel() + 1e-3 / len(self.learn)
         rows = []
-        for value in self.conditions:
-            here = counts[combinations == _one(value)]
+        for kind in self.kinds:
+            here = counts[kinds == kind]
             rows.append((np.asarray(here.sum(axis=0)).ravel() + overall) / (here.shape[0] + 1))
         return np.log(np.stack(rows))
 
@@ -177,10 +159,3 @@ class Generating:
                 total, n = total + float(loss), n + int(count)
         model.train(was_training)
         return total / max(n, 1)
-
-
-def _one(value: tuple[str, ...]) -> np.ndarray:
-    """Wrap a tuple so that it is compared as one thing."""
-    box = np.empty((), dtype=object)
-    box[()] = value
-    return box

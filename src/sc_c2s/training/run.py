@@ -47,11 +47,6 @@ class Task(Protocol):
         """Rows to learn from, one a training cell."""
         ...
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """Length of each of them."""
-        ...
-
     def choice(self, tokenizer: Any) -> Choice | None:
         """Say what the tokens of an answer are chosen among."""
         ...
@@ -114,7 +109,7 @@ def train_model(
     _same_run(output_dir, run, resume=resume)
 
     learn = data.of(TRAIN)
-    vocabulary = informative_genes(data.log[learn], _kinds(data)[learn], n_top=plan.n_top_genes)
+    vocabulary = informative_genes(data.log[learn], data.kinds[learn], n_top=plan.n_top_genes)
     genes = data.genes[vocabulary]
     tasks: list[Task] = [TASKS[name](data, plan, vocabulary, start.small) for name in plan.tasks]
     others = [word for task in tasks for word in task.words]
@@ -131,7 +126,7 @@ def train_model(
     rng = np.random.default_rng(plan.settings.seed)
     rows = [task.rows() for task in tasks]
     size = plan.settings.batch_size
-    orders = [schedule(task.lengths, n_epochs=plan.n_epochs, batch_size=size, rng=rng) for task in tasks]
+    orders = [schedule(one.lengths, n_epochs=plan.n_epochs, batch_size=size, rng=rng) for one in rows]
     if start.small:
         for task in tasks:
             task.place(model, tokenizer, rng)
@@ -182,11 +177,6 @@ def train_model(
     return card, history
 
 
-def _kinds(data: LabelledCells) -> np.ndarray:
-    """Kind of each cell, as one text."""
-    return np.array([" | ".join(value) for value in data.combinations], dtype=object)
-
-
 def _placed(data: LabelledCells, plan: Plan, vocabulary: np.ndarray, others: list[str]) -> dict[str, np.ndarray]:
     """Where the words of a new nano start; every other model has its own embeddings, and reads many more genes."""
     learn, seed = data.of(TRAIN), plan.settings.seed
@@ -194,15 +184,12 @@ def _placed(data: LabelledCells, plan: Plan, vocabulary: np.ndarray, others: lis
     if "generate" not in plan.tasks:
         embeddings = gene_embeddings(log, data.labels[learn], n_dims=WIDTH, seed=seed)
         return dict(zip(words, embeddings, strict=True)) | dict.fromkeys(others, nothing(embeddings.shape[1]))
-    combinations = data.combinations[learn]
-    codes = {value: i for i, value in enumerate(sorted(set(combinations)))}
-    numbers = np.array([codes[value] for value in combinations])
-    embeddings, conditions, begin = writer_embeddings(log, numbers, n_dims=WIDTH, n_conditions=CONDITIONS, seed=seed)
+    kinds = data.kinds[learn]
+    embeddings, conditions, begin = writer_embeddings(log, kinds, n_dims=WIDTH, n_conditions=CONDITIONS, seed=seed)
     family = get_family(plan.family)
     placed = dict(zip(words, embeddings, strict=True)) | dict.fromkeys(others, nothing(WIDTH)) | {family.begin: begin}
-    for value, code in codes.items() if data.groupings else ():
-        named = dict(zip(data.groupings, value, strict=True))
-        placed[condition_words(named, family)[1]] = conditions[code]
+    if data.groupings:
+        placed |= {condition_words(data.named[kind], family)[1]: vector for kind, vector in conditions.items()}
     return placed
 
 

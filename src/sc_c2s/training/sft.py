@@ -143,7 +143,7 @@ def train(
         trainer.choices = choices
         trainer.train(resume_from_checkpoint=last_checkpoint(output_dir) if resume else None)
     return trainer.model, history_table(
-        trainer.state.log_history, rows_per_epoch=sum(len(one) for one in rows), settings=settings
+        trainer.state.log_history, rows_per_epoch=sum(len(one.lengths) for one in rows), settings=settings
     )
 
 
