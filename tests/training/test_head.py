@@ -50,7 +50,7 @@ def test_it_starts_near_the_best_there_is(model) -> None:
     told = network.get_output_embeddings().weight[others].detach().clone()
     batches = [collate(tokenise(tokenizer, pairs[i : i + 50], closing=False)) for i in range(0, 600, 50)]
     shuffle = np.random.default_rng(0).permutation(12)  # tokens need not come in order
-    fit_head(network, batches, kinds, ids[shuffle], WEIGHTS[:, shuffle])
+    fit_head(network, batches, ids[shuffle], kinds=kinds, log_means=WEIGHTS[:, shuffle])
     assert torch.equal(network.get_input_embeddings().weight, read)
     assert torch.equal(network.get_output_embeddings().weight[others], told)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sc_c2s.prompts import condition_words, generate_answer, generate_prompt, get_family
+from sc_c2s.sentences.levels import Levels
 from sc_c2s.sentences.text import quote
 
 from .augment import NONE, Augmenter, pseudo_counts
@@ -25,8 +26,8 @@ POSITIONS = 2048
 """Places of a batch that are learned from: neighbours in a cell teach much the same, and each costs a pass of the head."""
 JUDGED_CELLS, JUDGED_POSITIONS = 256, 4096
 """Validation cells that are looked at, and places in a batch of them."""
-HEAD_CELLS = 1600
-"""Training cells that the head starts from."""
+HEAD_CELLS = 4000
+"""Training cells that the head is fitted to."""
 
 
 @dataclass
@@ -77,14 +78,15 @@ class Generating:
 
     def place(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
         """Start the vectors that genes are written with at a linear model of what the rest of the model says."""
-        cells = rng.permutation(self.learn)[:HEAD_CELLS]
-        cells = cells[np.argsort(self.n_genes[cells], kind="stable")]
+        cells, batches, ids = self._some(tokenizer, rng)
         kinds = np.searchsorted(self.kinds, self.data.kinds[cells])
-        batches, ids = self._batches(cells, tokenizer), self._ids(tokenizer)
-        fit_head(model, batches, kinds, ids, self._log_means(), seed=self.plan.settings.seed)
+        fit_head(model, batches, ids, kinds=kinds, log_means=self._log_means(), seed=self.plan.settings.seed)
 
     def finish(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
-        """Leave the model as it was trained."""
+        """Bring the vectors that genes are written with to where the rest of the model, as it is now, wants them."""
+        if self.small:
+            _, batches, ids = self._some(tokenizer, rng)
+            fit_head(model, batches, ids, seed=self.plan.settings.seed + 1)
 
     def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Score the validation cells: mean loss of a gene, in nats."""
@@ -96,17 +98,16 @@ class Generating:
         metrics = {
             name: {"nats_per_gene": self._loss(model, tokenizer, cells)} for name, cells in sets.items() if len(cells)
         }
-        shares = np.linspace(0, 1, 101)
-        kinds = self.data.kinds[self.learn]
-        lengths = [self.n_genes[self.learn][kinds == kind] for kind in self.kinds]
-        limit = self.plan.recipe.n_genes
+        codes = np.searchsorted(self.kinds, self.data.kinds[self.learn])
         known = {
             "groupby": list(self.data.groupings),
             "values": [list(self.data.named[kind].values()) for kind in self.kinds],
-            "n_cells": [len(cells) for cells in lengths],
-            "n_genes": [np.quantile(cells, shares).round().clip(max=limit).astype(int).tolist() for cells in lengths],
+            "n_cells": np.bincount(codes).tolist(),
         }
-        return {"conditions": known}, metrics
+        log = self.data.log[self.learn][:, self.vocabulary]
+        rng = np.random.default_rng(self.plan.settings.seed)
+        levels = Levels.of(log, codes, rng, n_genes=self.plan.recipe.n_genes)
+        return {"conditions": known, "levels": levels.to_dict()}, metrics
 
     def _rows(self, cells: np.ndarray) -> CellsToWrite:
         data, plan = self.data, self.plan
@@ -129,6 +130,12 @@ class Generating:
             here = counts[kinds == kind]
             rows.append((np.asarray(here.sum(axis=0)).ravel() + overall) / (here.shape[0] + 1))
         return np.log(np.stack(rows))
+
+    def _some(self, tokenizer: Any, rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, Any]], torch.Tensor]:
+        """Training cells that the head is fitted to, their batches, and the tokens of the genes."""
+        cells = rng.permutation(self.learn)[:HEAD_CELLS]
+        cells = cells[np.argsort(self.n_genes[cells], kind="stable")]
+        return cells, self._batches(cells, tokenizer), self._ids(tokenizer)
 
     def _ids(self, tokenizer: Any) -> torch.Tensor:
         return torch.tensor([row[-1] for row in tokenizer([f"x {word}" for word in self.genes])["input_ids"]])

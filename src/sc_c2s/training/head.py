@@ -1,7 +1,8 @@
-"""Where the vectors that genes are written with start: a linear read-out of a model that has seen the words before them."""
+"""The vectors that genes are written with, as a linear read-out of a model that has seen the words before them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,27 +10,56 @@ import torch
 
 from .loss import IGNORED, places
 
-N_STEPS, SIZE, RATE, PULL = 300, 2048, 2e-2, 1e-4
+N_STEPS, SIZE, RATE, PULL = 250, 4096, 1e-2, 1e-5
 """Steps of the fit, places in each, how far they go, and how strongly the fit is held to where it began."""
-MOST = 100_000_000
-"""Numbers that the fit may hold for what is written already (places × genes)."""
+FLOOR = 1e-3
+"""Directions in which states vary less than by this share of the largest are not stretched any further."""
+MOST = 500_000
+"""Places that the fit looks at."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Places where a gene was written.
+
+    Attributes
+    ----------
+    state
+        What the model says there (places × width).
+    row, column
+        Where that is.
+    target
+        Number of the token that was written.
+    written
+        Column of every token in each row (rows × tokens).
+    """
+
+    state: torch.Tensor
+    row: torch.Tensor
+    column: torch.Tensor
+    target: torch.Tensor
+    written: torch.Tensor
 
 
 def fit_head(
     model: Any,
     batches: list[dict[str, Any]],
-    kinds: np.ndarray,
     ids: torch.Tensor,
-    log_means: np.ndarray,
     *,
+    kinds: np.ndarray | None = None,
+    log_means: np.ndarray | None = None,
     seed: int = 0,
 ) -> None:
     """Fit the output vectors of some tokens to the states of a model that does not change, in place.
 
-    They begin as the shortest vectors whose products with the mean state of each kind of rows are the logarithms of the mean
-    expression there: a model that draws genes by their abundance. From there multinomial logistic regression over the tokens
-    that are not written yet, by Adam on places drawn at random, learns what the genes before say. Like the probe of the
-    answers (:func:`~sc_c2s.training.probe.place_answers`) it lets training start as a linear model.
+    Multinomial logistic regression over the tokens that are not written yet, by Adam on places drawn at random. States vary
+    along a few directions a thousand times as much as along others, so steps are taken in coordinates in which they vary alike.
+    At the optimum the model expects every gene as often as the cells show it; gradient descent on the whole model comes near
+    that last for the many rare ones.
+
+    With ``log_means`` the vectors begin as the shortest ones whose products with the mean state of each kind of rows are the
+    logarithms of the mean expression there: a model that draws genes by their abundance. Like the probe of the answers
+    (:func:`~sc_c2s.training.probe.place_answers`) that lets training start as a linear model. Without, they begin where they are.
 
     Parameters
     ----------
@@ -37,10 +67,10 @@ def fit_head(
         A nano that writes.
     batches
         Rows as the trainer reads them.
-    kinds
-        Kind of each row, from 0.
     ids
         Token ids.
+    kinds
+        Kind of each row, from 0.
     log_means
         Logarithm of the mean expression (kinds × tokens).
     seed
@@ -48,43 +78,56 @@ def fit_head(
     """
     rng = np.random.default_rng(seed)
     head = model.get_output_embeddings().weight
-    device = head.device
-    tokens, order = ids.to(device).sort()
-    n_rows = sum(len(batch["labels"]) for batch in batches)
-    n_places = min(SIZE * 40, MOST // len(tokens)) // max(n_rows, 1) + 1
-    states, taken, targets, of_row = [], [], [], []
-    first = 0
+    tokens, order = ids.to(head.device).sort()
     with torch.no_grad():
-        for batch in batches:
-            batch = {name: x.to(device) for name, x in batch.items()}
-            labels = batch["labels"]
-            read = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids")}
-            hidden = model.model(**read, use_cache=False).last_hidden_state
-            place = places(labels, tokens)
-            rows, columns = (labels != IGNORED).nonzero(as_tuple=True)
-            drawn = torch.from_numpy(rng.permutation(len(rows))[: n_places * len(labels)]).to(device)
-            rows, columns = rows[drawn], columns[drawn]
-            states.append(hidden[rows, columns - 1])
-            taken.append(place[rows] < columns[:, None])
-            targets.append(torch.searchsorted(tokens, labels[rows, columns]))
-            of_row.append(kinds[first + rows.cpu().numpy()])
-            first += len(labels)
-        state, mask, target = torch.cat(states), torch.cat(taken), torch.cat(targets)
-        kind = np.concatenate(of_row)
-        begin = torch.from_numpy(_shortest(state.cpu().numpy(), kind, log_means)).to(head)[order]
-    weights = begin.clone().requires_grad_()
+        seen = _look(model, batches, tokens, rng)
+        if log_means is None or kinds is None:
+            begin = head[tokens]
+        else:
+            shortest = _shortest(seen.state.cpu().numpy(), kinds[seen.row.cpu().numpy()], log_means)
+            begin = torch.from_numpy(shortest).to(head)[order]
+        head[tokens] = _fit(seen, begin, rng)
+
+
+def _look(model: Any, batches: list[dict[str, Any]], tokens: torch.Tensor, rng: np.random.Generator) -> Seen:
+    n_rows = sum(len(batch["labels"]) for batch in batches)
+    n_places = MOST // max(n_rows, 1) + 1
+    parts = []
+    first = 0
+    for batch in batches:
+        batch = {name: x.to(tokens.device) for name, x in batch.items()}
+        labels = batch["labels"]
+        read = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids")}
+        hidden = model.model(**read, use_cache=False).last_hidden_state
+        row, column = (labels != IGNORED).nonzero(as_tuple=True)
+        drawn = torch.from_numpy(rng.permutation(len(row))[: n_places * len(labels)]).to(tokens.device)
+        row, column = row[drawn], column[drawn]
+        target = torch.searchsorted(tokens, labels[row, column])
+        parts.append((hidden[row, column - 1], row + first, column, target, places(labels, tokens)))
+        first += len(labels)
+    return Seen(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _fit(seen: Seen, begin: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Descend from some vectors (tokens × width); gives where that leads."""
+    spread, axes = torch.linalg.eigh((seen.state.T @ seen.state).double() / len(seen.state))
+    spread = spread.clamp(min=FLOOR * float(spread[-1]))
+    stretch, back = (axes / spread.sqrt()).to(begin), (axes * spread.sqrt()).to(begin)
+    state, start, spread = seen.state @ stretch, begin @ back, spread.to(begin)
+    weights = start.clone()
     optimizer = torch.optim.Adam([weights], lr=RATE)
     falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=N_STEPS)
     for _ in range(N_STEPS):
-        some = torch.from_numpy(rng.integers(len(target), size=SIZE)).to(device)
-        logits = (state[some] @ weights.T).masked_fill(mask[some], -torch.inf)
-        loss = torch.nn.functional.cross_entropy(logits, target[some]) + PULL * (weights - begin).square().sum()
-        optimizer.zero_grad()
-        loss.backward()
+        some = torch.from_numpy(rng.integers(len(state), size=SIZE)).to(state.device)
+        logits = state[some] @ weights.T
+        logits.masked_fill_(seen.written[seen.row[some]] < seen.column[some, None], -torch.inf)
+        # The gradient of the cross-entropy is what is expected less what is there.
+        excess = torch.softmax(logits, dim=1)
+        excess[torch.arange(SIZE, device=state.device), seen.target[some]] -= 1
+        weights.grad = excess.T @ state[some] / SIZE + 2 * PULL * (weights - start) / spread
         optimizer.step()
         falling.step()
-    with torch.no_grad():
-        head[tokens] = weights
+    return weights @ stretch.T
 
 
 def _shortest(states: np.ndarray, kinds: np.ndarray, log_means: np.ndarray) -> np.ndarray:
