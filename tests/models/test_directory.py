@@ -57,8 +57,20 @@ def test_round_trip(tmp_path, card, rank_fit) -> None:
         np.testing.assert_array_equal(getattr(fit, name), value)
 
 
+def test_levels_have_a_file_of_their_own(tmp_path, card) -> None:
+    levels = {"values": np.array([2.5, 1], dtype=np.float32), "counts": np.array([1, 7])[::-1]}
+    directory.write(tmp_path, replace(card, levels=levels))
+    assert "levels" not in json.loads((tmp_path / directory.CARD).read_text())
+    after = directory.read(tmp_path).levels
+    for name, values in levels.items():
+        np.testing.assert_array_equal(after[name], values)
+    directory.clear(tmp_path)
+    directory.write(tmp_path, card)
+    assert directory.read(tmp_path).levels == {}, "those of an earlier model are gone"
+
+
 def test_the_page_of_a_model_that_writes(tmp_path, card) -> None:
-    conditions = {"groupby": ["kind"], "values": [["B", "on"], ["T", "off"]], "n_cells": [3, 4], "n_genes": [[1], [2]]}
+    conditions = {"groupby": ["kind"], "values": [["B", "on"], ["T", "off"]], "n_cells": [3, 4]}
     metrics = {"test": {"nats_per_gene": 5.25}}
     directory.write(
         tmp_path, replace(card, task=["generate"], labels=[], conditions=conditions, metrics=metrics, temperature=1.0)

@@ -17,6 +17,8 @@ from scipy import sparse
 
 from sc_c2s.get import generated
 from sc_c2s.models import directory, nano
+from sc_c2s.sentences.inverse import log_expression
+from sc_c2s.sentences.levels import Levels
 from sc_c2s.sentences.text import read_sentences
 from sc_c2s.tl import annotate, finetune, generate
 from sc_c2s.tl._prompted import prompted
@@ -171,12 +173,27 @@ def test_conditions_are_drawn_as_often_as_they_were_seen(model) -> None:
 
 
 def test_cells_are_as_long_as_the_training_cells(model) -> None:
-    known = directory.read(model).conditions
-    lengths = np.array(known["n_genes"][known["values"].index([TYPES[0]])])
-    found = generate(model=model, conditions=TYPES[0], n_cells=200).X.getnnz(axis=1)
-    assert lengths[0] <= found.min()
-    assert found.max() <= lengths[100]
-    np.testing.assert_allclose(np.quantile(found, [0.25, 0.5, 0.75]), lengths[[25, 50, 75]], atol=1.5)
+    card = directory.read(model)
+    levels = Levels.from_dict(card.levels)
+    own = levels.n_genes[levels.groups == card.conditions["values"].index([TYPES[0]])]
+    made = generate(model=model, conditions=TYPES[0], n_cells=200).X
+    found = made.getnnz(axis=1)
+    assert set(found) <= set(own)
+    np.testing.assert_allclose(np.quantile(found, [0.25, 0.5, 0.75]), np.quantile(own, [0.25, 0.5, 0.75]), atol=1.5)
+
+
+def test_values_are_those_of_a_training_cell(make_cells, model) -> None:
+    made = generate(model=model, conditions=TYPES[1], n_cells=20)
+    real = make_cells(150)
+    log = log_expression(sparse.csr_matrix(real.X))[:, real.var_names.get_indexer(made.var_names)]
+    known = [np.sort(row.data) for row in log[(real.obs["cell_type"] == TYPES[1]).to_numpy()]]
+    for cell, sentence in zip(made.X, made.obs["c2s_generated_sentence"], strict=True):
+        assert any(len(one) == cell.nnz and np.allclose(one, np.sort(cell.data)) for one in known)
+        written = cell.toarray()[0, made.var_names.get_indexer(sentence.split())]
+        assert (np.diff(written) <= 0).all()
+    shorter = generate(model=model, conditions=TYPES[1], n_cells=20, n_genes=5).X
+    assert (shorter.getnnz(axis=1) == 5).all()
+    np.testing.assert_allclose(shorter.max(axis=1).toarray(), made.X.max(axis=1).toarray())
 
 
 def test_several_groupings_and_none(make_cells, tmp_path) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from safetensors.numpy import load_file, save_file
 
 FORMAT_VERSION = 1
 CARD = "c2s.json"
 HISTORY = "history.csv"
+LEVELS = "levels.safetensors"
 _MODEL = ("config.json", "adapter_config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 
 
@@ -35,8 +37,10 @@ class ModelCard:
     labels
         Closed set of labels, in order; empty if it does not annotate.
     conditions
-        What it can be asked to write: ``groupby`` (names of the groupings), and for each combination its ``values``, the number
-        of training cells with it (``n_cells``) and the percentiles, 0 to 100, of the length of their sentences (``n_genes``).
+        What it can be asked to write: ``groupby`` (names of the groupings), and for each combination its ``values`` and the
+        number of training cells with it (``n_cells``). Empty if it does not generate.
+    levels
+        Values of some training cells of each condition (:class:`~sc_c2s.sentences.levels.Levels`), in a file of their own.
         Empty if it does not generate.
     temperature
         Divides the log-probabilities of the labels, chosen on validation cells.
@@ -63,6 +67,7 @@ class ModelCard:
     family: str
     labels: list[str] = field(default_factory=list)
     conditions: dict[str, Any] = field(default_factory=dict)
+    levels: dict[str, np.ndarray] = field(default_factory=dict)
     temperature: float = 1.0
     n_views: int = 1
     rank_fit: dict[str, Any] = field(default_factory=dict)
@@ -97,12 +102,15 @@ def write(path: str | Path, card: ModelCard, *, history: pd.DataFrame | None = N
     """Write the card, a page for readers and the training history beside the weights."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
+    if card.levels:
+        save_file({name: np.ascontiguousarray(x) for name, x in card.levels.items()}, path / LEVELS)
     if history is not None:
         history.to_csv(path / HISTORY, index=False)
     (path / "README.md").write_text(_page(card), encoding="utf-8")
     # The card comes last and in one move: a directory that has it is whole.
     unfinished = path / f"{CARD}.part"
-    unfinished.write_text(json.dumps(asdict(card), indent=1, default=_plain), encoding="utf-8")
+    fields_of_card = {name: value for name, value in asdict(card).items() if name != "levels"}
+    unfinished.write_text(json.dumps(fields_of_card, indent=1, default=_plain), encoding="utf-8")
     unfinished.replace(path / CARD)
 
 
@@ -126,7 +134,9 @@ def read(path: str | Path) -> ModelCard:
             "update sc-c2s."
         )
     known = {f.name for f in fields(ModelCard)}
-    return ModelCard(**{name: value for name, value in stored.items() if name in known})
+    arrays = Path(path) / LEVELS
+    levels = load_file(arrays) if arrays.is_file() else {}
+    return ModelCard(**{name: value for name, value in stored.items() if name in known}, levels=levels)
 
 
 def read_history(path: str | Path) -> pd.DataFrame:

@@ -51,8 +51,8 @@ def generate(
     """Generate cells with a language model.
 
     The model writes gene names one after the other, each a gene it knows and none twice in a cell, drawn as probable as it
-    holds them for. A cell has as many genes as a training cell of its condition drawn at random. Ranks become expression by the
-    fit of expression to rank of the training cells.
+    holds them for. Which genes and in what order is all that it says; the number of genes and the values that the first, the
+    second, the third of them get are those of a training cell of the condition, drawn at random.
 
     By default each real cell gets a generated one of its own condition, stored beside it. With ``n_cells=`` or
     ``conditions=`` a new AnnData is made, and the real cells may be left out.
@@ -181,14 +181,13 @@ def _new_cells(
 ) -> AnnData:
     from anndata import AnnData
 
-    genes = np.array(writer.genes, dtype=object)
-    lists, sentences = writer.write(wanted, genes, **how)
+    x, sentences = writer.write(wanted, **how)
     names = pd.Index([f"{key}_{i}" for i in range(len(wanted))])
     obs = pd.DataFrame(index=names)
     for i, name in enumerate(writer.groupings or ()):
         obs[name] = pd.Categorical([value[i] for value in wanted])
     obs[_keys.sentence(key)] = np.array(sentences, dtype=object)
-    made = AnnData(writer.expression(lists, len(genes)), obs=obs, var=pd.DataFrame(index=pd.Index(genes)))
+    made = AnnData(x, obs=obs, var=pd.DataFrame(index=pd.Index(np.array(writer.genes, dtype=object))))
     made.uns[key] = {"space": SPACE, "params": params}
     return made
 
@@ -200,9 +199,7 @@ def _write_beside(cells: Cells, writer: CellWriter, how: dict[str, Any], params:
     known = columns.notna().all(axis=1).to_numpy()
     wanted = [tuple(row) for row in columns.to_numpy(dtype=object)[known]]
     writer.check(writer.groupings or (), dict.fromkeys(wanted))
-    genes = np.array(writer.genes, dtype=object)
-    lists, sentences = writer.write(wanted, genes, **how)
-    x = writer.expression(lists, len(genes))
+    x, sentences = writer.write(wanted, **how)
     spread = sparse.csr_matrix(
         (np.ones(len(wanted), dtype=np.float32), (np.flatnonzero(known), np.arange(len(wanted)))),
         shape=(len(known), len(wanted)),
@@ -216,7 +213,7 @@ def _write_beside(cells: Cells, writer: CellWriter, how: dict[str, Any], params:
         obsm={key: beside},
         uns={
             key: {
-                "var_names": genes,
+                "var_names": np.array(writer.genes, dtype=object),
                 "space": SPACE,
                 "params": params | {"mod": cells.params["mod"]},
                 "n_failed": int((~known).sum()),

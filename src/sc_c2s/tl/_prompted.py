@@ -86,10 +86,7 @@ def prompted(
         )
         return [" ".join(words[i] for i in one.items) for one in lists]
     wanted = _condition(prompt, writer)
-    names = np.array(writer.genes, dtype=object)
-    return writer.write(
-        [wanted] * n_cells, names, n_genes=n_genes, sampling=sampling, rng=generator, batch_size=batch_size
-    )[1]
+    return writer.write([wanted] * n_cells, n_genes=n_genes, sampling=sampling, rng=generator, batch_size=batch_size)[1]
 
 
 def _condition(prompt: str, writer: CellWriter) -> tuple[str, ...]:

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sc_c2s.engine import Completion, Sampling, Writer
+from sc_c2s.engine import Sampling, Writer
 from sc_c2s.models import LoadedModel
 from sc_c2s.prompts import generate_prompt
-from sc_c2s.sentences.inverse import RankFit
+from sc_c2s.sentences.levels import Levels
 from sc_c2s.sentences.recipe import Recipe
 from sc_c2s.sentences.text import quote
 
@@ -44,10 +44,9 @@ class CellWriter:
     groupings
         What its conditions are called.
     conditions
-        Conditions it was trained on: the values of each, with the number of training cells and the percentiles of their length.
-        Empty if it does not say.
-    rank_fit
-        Expression to rank, as it was in the training cells.
+        Conditions it was trained on: the values of each, with the number of training cells. Empty if it does not say.
+    levels
+        Values of training cells of each of these conditions, in their order.
     """
 
     engine: Writer
@@ -56,8 +55,8 @@ class CellWriter:
     recipe: Recipe = Recipe(n_genes=N_GENES)
     family: str = FAMILY
     groupings: tuple[str, ...] | None = None
-    conditions: dict[tuple[str, ...], tuple[int, np.ndarray]] = field(default_factory=dict)
-    rank_fit: RankFit | None = None
+    conditions: dict[tuple[str, ...], int] = field(default_factory=dict)
+    levels: Levels | None = None
 
     def check(self, groupings: tuple[str, ...], wanted: Iterable[tuple[str, ...]]) -> None:
         """Refuse conditions that the model was not trained on."""
@@ -80,42 +79,35 @@ class CellWriter:
     def draw_conditions(self, n: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
         """Draw conditions as often as there were training cells of them."""
         known = list(self.conditions)
-        sizes = np.array([self.conditions[value][0] for value in known], dtype=float)
+        sizes = np.array(list(self.conditions.values()), dtype=float)
         return [known[i] for i in rng.choice(len(known), size=n, p=sizes / sizes.sum())]
-
-    def draw_lengths(
-        self, wanted: list[tuple[str, ...]], n_genes: int | None, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw the number of genes of each cell: fewest and most."""
-        limit = self.recipe.n_genes if n_genes is None else n_genes
-        drawn = rng.random(len(wanted))
-        if not self.conditions:
-            most = np.full(len(wanted), limit or N_GENES)
-            return np.ones_like(most), most
-        known = np.stack([self.conditions[value][1] for value in wanted])
-        place = drawn * (known.shape[1] - 1)
-        low = place.astype(int)
-        rows = np.arange(len(wanted))
-        lengths = known[rows, low] + (place - low) * (known[rows, low + 1] - known[rows, low])
-        most = np.maximum(np.rint(lengths), 1).astype(int)
-        if limit is not None:
-            most = np.minimum(most, limit)
-        return most, most
 
     def write(
         self,
         wanted: list[tuple[str, ...]],
-        genes: np.ndarray,
         *,
         n_genes: int | None,
         sampling: Sampling,
         rng: np.random.Generator,
         batch_size: int | None,
-    ) -> tuple[list[Completion], list[str]]:
-        """Write a cell of each condition."""
-        names = self.groupings or ()
-        least, most = self.draw_lengths(wanted, n_genes, rng)
-        seeds = rng.integers(2**63, size=len(wanted))
+    ) -> tuple[sparse.csr_matrix, list[str]]:
+        """Write a cell of each condition.
+
+        Each borrows length and values of a training cell of its condition.
+
+        Returns
+        -------
+        Cells × genes in log1p counts per 10,000, and their sentences.
+        """
+        if self.levels is None or self.genes is None:
+            raise ValueError(
+                "The model does not say how long its cells are: train it with tl.finetune(task='generate')."
+            )
+        names, order = self.groupings or (), {value: i for i, value in enumerate(self.conditions)}
+        models = self.levels.draw(np.array([order[value] for value in wanted], dtype=int), rng)
+        n = self.levels.n_genes[models]
+        if n_genes is not None:
+            n = np.minimum(n, n_genes)
         prompts = [
             generate_prompt(
                 dict(zip(names, value, strict=True)),
@@ -125,25 +117,17 @@ class CellWriter:
             )
             for value in wanted
         ]
-        words = [quote(gene) for gene in genes]
+        seeds = rng.integers(2**63, size=len(wanted))
+        words = np.array([quote(gene) for gene in self.genes], dtype=object)
         lists = self.engine.generate(
-            prompts, words, max_items=most, min_items=least, sampling=sampling, seeds=seeds, batch_size=batch_size
+            prompts, list(words), max_items=n, min_items=n, sampling=sampling, seeds=seeds, batch_size=batch_size
         )
-        spelled = np.array(words, dtype=object)
-        return lists, [" ".join(spelled[one.items]) for one in lists]
-
-    def expression(self, lists: list[Completion], n_columns: int) -> sparse.csr_matrix:
-        """Expression of written cells, in log1p counts per 10,000."""
-        if self.rank_fit is None:
-            raise ValueError("The model directory holds no fit of expression to rank: train it with tl.finetune.")
         n = np.array([len(one.items) for one in lists], dtype=np.int64)
+        columns = np.concatenate([np.zeros(0, dtype=np.int32), *(one.items for one in lists)])
         indptr = np.concatenate([[0], np.cumsum(n)])
-        columns = np.concatenate([one.items for one in lists]) if lists else np.zeros(0, dtype=np.int32)
-        rank = np.arange(len(columns)) - np.repeat(indptr[:-1], n)
-        values = self.rank_fit.predict(rank, np.repeat(n, n))
-        x = sparse.csr_matrix((values.astype(np.float32), columns, indptr), shape=(len(lists), n_columns))
+        x = sparse.csr_matrix((self.levels.take(models, n), columns, indptr), shape=(len(lists), len(words)))
         x.sort_indices()
-        return x
+        return x, [" ".join(words[one.items]) for one in lists]
 
 
 def open_writer(model: str | Path | LoadedModel | Writer, *, device: str, dtype: str) -> CellWriter:
@@ -152,10 +136,6 @@ def open_writer(model: str | Path | LoadedModel | Writer, *, device: str, dtype:
     if card is None:
         return CellWriter(engine, source)
     known = card.conditions
-    conditions = {
-        tuple(value): (n, np.array(lengths))
-        for value, n, lengths in zip(known["values"], known["n_cells"], known["n_genes"], strict=True)
-    }
     return CellWriter(
         engine,
         source,
@@ -163,8 +143,8 @@ def open_writer(model: str | Path | LoadedModel | Writer, *, device: str, dtype:
         recipe=Recipe.from_dict(card.recipe),
         family=card.family,
         groupings=tuple(known["groupby"]),
-        conditions=conditions,
-        rank_fit=RankFit.from_dict(card.rank_fit),
+        conditions={tuple(value): n for value, n in zip(known["values"], known["n_cells"], strict=True)},
+        levels=Levels.from_dict(card.levels) if card.levels else None,
     )
 
 
