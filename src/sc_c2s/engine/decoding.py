@@ -54,6 +54,30 @@ class Reader(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What each row of a batch may write next.
+
+    Attributes
+    ----------
+    children, inner
+        Children of the row's node, and whether it may go there (rows × most children).
+    begin
+        Whether an item may begin.
+    stop
+        Whether the list may end.
+    """
+
+    children: torch.Tensor
+    inner: torch.Tensor
+    begin: torch.Tensor
+    stop: torch.Tensor
+
+    def keep(self, rows: torch.Tensor) -> Choices:
+        """Forget all rows but these."""
+        return Choices(self.children[rows], self.inner[rows], self.begin[rows], self.stop[rows])
+
+
 class Rows:
     """What the rows of a batch have written, and what each may write next.
 
@@ -80,9 +104,15 @@ class Rows:
         self.tokens, self.first_child = on_device(tree.tokens), on_device(tree.first_child)
         self.n_children, self.item_at = on_device(tree.n_children), on_device(tree.item)
         self.paths = on_device(tree.paths)
+        self.column = on_device(np.append(tree.paths[:-1, 1] - 1, len(tree.roots)))
+        """Column of the node that begins each item."""
+        self.border_tokens = torch.cat([self.tokens[1 : 1 + self.n_roots], on_device(np.array([tree.end]))])
+        """Tokens that may stand where an item may begin."""
         self.most_below_root = int(tree.below[1 : 1 + self.n_roots].max())
         self.left = on_device(tree.below).repeat(n, 1)
         """Items that a row may still write, at every node or below it."""
+        self.closed = torch.zeros((n, self.n_roots + 1), device=device)
+        """Minus infinity where no item is left that begins so; the last column is none of them."""
         self.used = torch.zeros((n, tree.n_items + 1), dtype=torch.bool, device=device)
         self.node = torch.full((n,), tree.nowhere, device=device)
         self.whole = torch.full((n,), tree.n_items, device=device)
@@ -107,7 +137,7 @@ class Rows:
             setattr(self, name, getattr(self, name)[rows])
 
     _OF_ROWS = (
-        *("left", "used", "node", "whole", "border", "done", "ended", "least", "most"),
+        *("left", "closed", "used", "node", "whole", "border", "done", "ended", "least", "most"),
         *("n_written", "n_forced", "written", "item_log_prob", "log_prob", "told"),
     )
 
@@ -122,12 +152,8 @@ class Rows:
             n_forced=int(self.n_forced[row]),
         )
 
-    def candidates(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Nodes a row may go to next, and whether it may (rows × columns).
-
-        Columns are the children of the row's node, then all nodes that begin an item, then the end. The nodes of the first
-        columns are given; those of the others are the same for all rows.
-        """
+    def choices(self) -> Choices:
+        """Find what each row may write next."""
         import torch
 
         wide = int(self.n_children[self.node].max())
@@ -135,53 +161,62 @@ class Rows:
         children = self.first_child[self.node][:, None] + offset
         children = children.where(offset < self.n_children[self.node][:, None], self.tree.nowhere)
         inner = self.left.gather(1, children) > 0
-        begin = (self.left[:, 1 : 1 + self.n_roots] > 0) & self.border[:, None]
         n_items = self.n_written + (self.whole < self.tree.n_items)
         stop = self.border & ((n_items >= self.least) | (self.left[:, 0] == 0))
         # With the last item there is no next one to choose; its name may go on, or the list is over.
         last = self.border & (n_items >= self.most)
-        begin &= ~last[:, None]
-        stop |= last
-        return children, torch.cat([inner, begin, stop[:, None]], dim=1)
+        return Choices(children, inner, self.border & ~last, stop | last | self.done)
 
-    def forced(self, allowed: torch.Tensor) -> torch.Tensor:
-        """Rows that have no choice."""
+    def forced(self, choices: Choices) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows that have no choice, and their column."""
+        import torch
+
         # Where more items are left than begin with any one token, there is a choice: no need to count.
         unclear = ~self.done & (~self.border | (self.left[:, 0] <= self.most_below_root))
         if not bool(unclear.any()):
-            return unclear
-        return unclear & (allowed.sum(dim=1) == 1)
+            return unclear, self.node
+        begin = (self.left[:, 1 : 1 + self.n_roots] > 0) & choices.begin[:, None]
+        allowed = torch.cat([choices.inner, begin, choices.stop[:, None]], dim=1)
+        return unclear & (allowed.sum(dim=1) == 1), allowed.int().argmax(dim=1)
 
-    def log_probs(self, logits: torch.Tensor, children: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
-        """Log-probability of every column among those allowed."""
+    def log_probs(self, logits: torch.Tensor, choices: Choices) -> torch.Tensor:
+        """Log-probability of every column among those allowed.
+
+        Columns are the children of the row's node, then all nodes that begin an item, then the end.
+        """
         import torch
 
-        begin = logits.index_select(1, self.tokens[1 : 1 + self.n_roots]).float()
-        end = logits[:, self.tree.end, None].float()
-        inner = logits.gather(1, self.tokens[children]).float()
-        if children.shape[1]:
+        closed = torch.full((), -torch.inf, device=logits.device)
+        scores = logits.index_select(1, self.border_tokens).float()
+        end = scores[:, -1:].clone()
+        scores += self.closed
+        if choices.children.shape[1]:
             # Where the list is over whatever follows, all that could follow speaks for its end.
-            following = begin.masked_fill(self.left[:, 1 : 1 + self.n_roots] <= 0, -torch.inf)
-            over = torch.cat([following, end], dim=1).logsumexp(dim=1, keepdim=True)
+            over = torch.cat([scores[:, :-1], end], dim=1).logsumexp(dim=1, keepdim=True)
             last = self.border & (self.n_written + (self.whole < self.tree.n_items) >= self.most)
             end = torch.where(last[:, None], over, end)
-        scores = torch.cat([inner, begin, end], dim=1).masked_fill(~allowed, -torch.inf)
+        if not bool(choices.begin.all()):
+            scores += torch.where(choices.begin, 0.0, closed)[:, None]
+        scores[:, -1:] = end.where(choices.stop[:, None], closed)
+        if choices.children.shape[1]:
+            inner = logits.gather(1, self.tokens[choices.children]).float()
+            scores = torch.cat([inner.where(choices.inner, closed), scores], dim=1)
         return scores.log_softmax(dim=1)
 
     def advance(
-        self, column: torch.Tensor, children: torch.Tensor, active: torch.Tensor, log_prob: torch.Tensor | None = None
+        self, column: torch.Tensor, choices: Choices, active: torch.Tensor, log_prob: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Write what was chosen in the active rows; gives the token of each row."""
         import torch
 
+        children = choices.children
         wide, none, nowhere = children.shape[1], self.tree.n_items, self.tree.nowhere
         inner, end = column < wide, column == wide + self.n_roots
         node = (column - wide + 1).where(~end, nowhere)
         if wide:
             node = children.gather(1, column.clamp(max=wide - 1)[:, None])[:, 0].where(inner, node)
-        on = inner & active
-        self._spend(self.whole.where(on, none), give_back=True)
-        self._write(self.whole.where(active & ~inner, none))
+            self._spend(self.whole.where(inner & active, none), give_back=True)
+            self._write(self.whole.where(active & ~inner, none))
         if log_prob is not None:
             self.log_prob += log_prob.double().where(active, 0.0)
         item = self.item_at[node]
@@ -210,10 +245,15 @@ class Rows:
         """Count an item as used, or not any more."""
         import torch
 
-        path = self.paths[item]
+        path, column = self.paths[item], self.column[item][:, None]
         step = torch.full((), 1 if give_back else -1, dtype=self.left.dtype, device=self.left.device)
         self.left.scatter_add_(1, path, step.expand(path.shape))
         self.left[:, self.tree.nowhere] = 0
+        none_left = self.left.gather(1, path[:, 1:2]) <= 0
+        self.closed.scatter_(
+            1, column, torch.zeros_like(none_left, dtype=torch.float32).masked_fill(none_left, -torch.inf)
+        )
+        self.closed[:, -1] = 0
         self.used.scatter_(1, item[:, None], not give_back)
         self.used[:, self.tree.n_items] = False
 
@@ -264,12 +304,15 @@ def decode(
     queue = [torch.from_numpy(np.asarray(last, dtype=np.int64)).to(device)[:, None]]
     shown = [torch.ones((n, 1), dtype=torch.bool, device=device)]
     while True:
-        children, allowed = rows.candidates()
-        while force and bool((forced := rows.forced(allowed)).any()):
-            queue.append(rows.advance(allowed.int().argmax(dim=1), children, forced)[:, None])
+        choices = rows.choices()
+        while force:
+            forced, only = rows.forced(choices)
+            if not bool(forced.any()):
+                break
+            queue.append(rows.advance(only, choices, forced)[:, None])
             rows.n_forced += forced
             shown.append(forced[:, None])
-            children, allowed = rows.candidates()
+            choices = rows.choices()
         n_done = int(rows.done.sum())
         if n_done == len(names) or n_done * DROP >= len(names):
             out |= {int(names[i]): rows.completion(i) for i in rows.done.nonzero()[:, 0].tolist()}
@@ -281,13 +324,13 @@ def decode(
             on_host = kept.cpu().numpy()
             names, steps, seeds = names[on_host], steps[on_host], seeds[on_host]
             queue, shown = [part[kept] for part in queue], [part[kept] for part in shown]
-            children, allowed = children[kept], allowed[kept]
+            choices = choices.keep(kept)
         logits = reader.read(*_left_padded(torch.cat(queue, dim=1), torch.cat(shown, dim=1)))
-        log_prob = rows.log_probs(logits, children, allowed | rows.done[:, None])
+        log_prob = rows.log_probs(logits, choices)
         column = sampling.choose(log_prob, uniforms(seeds, steps))
         chosen = log_prob.gather(1, column[:, None])[:, 0]
         running = ~rows.done
-        queue = [rows.advance(column, children, running, chosen)[:, None]]
+        queue = [rows.advance(column, choices, running, chosen)[:, None]]
         shown = [running[:, None]]
         steps += 1
 

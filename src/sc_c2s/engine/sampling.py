@@ -62,7 +62,7 @@ class Sampling:
 
         if self.temperature == 0:
             return log_prob.argmax(dim=1)
-        weight = torch.softmax(log_prob.double() / self.temperature, dim=1)
+        weight = torch.softmax(log_prob / self.temperature, dim=1)
         if self.top_k is not None and self.top_k < weight.shape[1]:
             weight = weight * (weight >= weight.topk(self.top_k, dim=1).values[:, -1:])
         if self.top_p < 1:
@@ -72,11 +72,11 @@ class Sampling:
             weight = torch.zeros_like(weight).scatter(1, order, falling * kept)
         if self.min_p > 0:
             weight = weight * (weight >= self.min_p * weight.max(dim=1, keepdim=True).values)
-        total = weight.cumsum(dim=1)
+        total = weight.double().cumsum(dim=1)  # several times as fast as to add up in double precision what is not
         drawn = torch.from_numpy(uniform).to(total)[:, None] * total[:, -1:]
         # First column whose sum is above the draw, so it has a weight; rounding must not lift the draw to the very end.
         drawn = drawn.minimum(total[:, -1:].nextafter(torch.zeros((), dtype=total.dtype, device=total.device)))
-        return (total <= drawn).sum(dim=1)
+        return torch.searchsorted(total, drawn, right=True)[:, 0]
 
 
 def uniforms(seeds: np.ndarray, steps: np.ndarray) -> np.ndarray:
