@@ -68,6 +68,36 @@ def test_it_starts_near_the_best_there_is(model) -> None:
     assert best / count < float(total) / count < best / count + 0.03
 
 
+def test_at_the_end_genes_are_expected_as_often_as_they_are_there(model) -> None:
+    network, tokenizer = model
+    pairs, kinds = rows(600)
+    collate = Collator(tokenizer.pad_token_id)
+    ids = torch.tensor([tokenizer(f"x {gene}")["input_ids"][-1] for gene in GENES])
+    batches = [collate(tokenise(tokenizer, pairs[i : i + 50], closing=False)) for i in range(0, 600, 50)]
+    with torch.no_grad():
+        network.get_output_embeddings().weight[ids] += torch.randn(12, 128, generator=torch.manual_seed(0)) * 0.05
+
+    def off() -> float:
+        """Share of the genes that are expected where others are."""
+        expected, there = np.zeros((2, 12)), np.zeros((2, 12))
+        for i, batch in enumerate(batches):
+            read = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids")}
+            with torch.no_grad():
+                logits = network(**read).logits[:, :-1, ids]
+            labels = batch["labels"][:, 1:, None]
+            is_gene = labels == ids
+            written = is_gene.cumsum(dim=1) - is_gene.int() > 0
+            share = logits.masked_fill(written, -torch.inf).softmax(dim=2) * is_gene.any(dim=2, keepdim=True)
+            for row, kind in enumerate(kinds[50 * i : 50 * i + 50]):
+                expected[kind] += share[row].sum(dim=0).numpy()
+                there[kind] += is_gene[row].sum(dim=0).numpy()
+        return float(np.abs(expected - there).sum() / 2 / there.sum())
+
+    before = off()
+    fit_head(network, batches, ids)
+    assert off() < 0.05 < 0.4 < before
+
+
 def test_the_beginning_gives_the_log_means() -> None:
     rng = np.random.default_rng(0)
     states, kinds = rng.normal(size=(300, 20)) + 3 * np.eye(4, 20)[np.arange(300) % 4], np.arange(300) % 4
