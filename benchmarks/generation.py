@@ -5,8 +5,11 @@
 Three tenths of the cells of each kind (a cell type; for Kang et al. a cell type and a treatment) are test cells, a tenth
 validation cells. The nano learns from the others, and writes one cell for every test cell of a kind with 20 of them or more.
 Its genes are those that tell the kinds of training cells apart best. The real cells that set the bar are training cells, as
-many as there are test cells. ``by abundance`` is no model: it draws genes by their mean level in the kind. scVI learns from the
-counts of the same training cells and genes, with the kind as a covariate of its decoder, and draws from its prior; it needs an interpreter that has scvi-tools (``--scvi-python``).
+many as there are test cells. ``by abundance`` is no model: it draws genes by their mean level in the kind. It borrows the values
+of training cells as the model's cells do, and so does ``other sentences``: the model's sentences of shuffled kinds, with values
+of the kind asked for. ``temperature`` rows are the same model at another one. scVI learns from the counts of the same training
+cells and genes, with the kind as a covariate of its decoder, and draws from its prior; it needs an interpreter that has
+scvi-tools (``--scvi-python``).
 
 ``recognised`` is the share of cells that logistic regression, trained on the expression of the training cells, takes for the
 kind that was asked for. Distances are measured in principal components, and over 50 gene programs (mean expression of the
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -27,13 +31,16 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import torch
 from _data import data_dir, load
+from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
 
 import sc_c2s as c2s
 from sc_c2s.data import as_labels, combined
 from sc_c2s.metrics.generation import MEAN
-from sc_c2s.sentences.inverse import fit_rank_expression, log_expression
+from sc_c2s.sentences.inverse import log_expression
+from sc_c2s.sentences.levels import Levels
 from sc_c2s.training.split import split_cells
 
 LEAST = 20
@@ -83,19 +90,38 @@ def as_log(adata: ad.AnnData, genes: pd.Index) -> ad.AnnData:
 def by_abundance(train: ad.AnnData, wanted: pd.Series, seed: int) -> ad.AnnData:
     """Cells without a model: genes drawn by their mean level in the kind, none twice, and the same way back to expression."""
     rng = np.random.default_rng(seed)
-    fit = fit_rank_expression(train.X, np.arange(train.n_obs) % 5 == 0)
-    lengths, kinds = train.X.getnnz(axis=1), train.obs["kind"].to_numpy()
+    names, codes = np.unique(train.obs["kind"], return_inverse=True)
+    levels = Levels.of(train.X, codes, rng)
+    models = levels.draw(np.searchsorted(names, wanted), rng)
     overall = np.asarray(train.X.expm1().mean(axis=0)).ravel()
     rows = []
-    for kind in wanted:
-        here = kinds == kind
+    for kind, n in zip(wanted, levels.n_genes[models], strict=True):
+        here = (train.obs["kind"] == kind).to_numpy()
         level = np.log((np.asarray(train.X[here].expm1().sum(axis=0)).ravel() + overall) / (here.sum() + 1) + 1e-6)
-        n = rng.choice(lengths[here])
-        genes = np.argsort(-(level + rng.gumbel(size=train.n_vars)))[:n]
-        values = fit.predict(np.arange(n), np.full(n, n))
-        rows.append(sp.csr_matrix((values, (np.zeros(n, dtype=int), genes)), shape=(1, train.n_vars)))
-    obs = pd.DataFrame({"kind": wanted.to_numpy()}, index=[f"by_abundance_{i}" for i in range(len(wanted))])
-    return ad.AnnData(sp.vstack(rows, format="csr"), obs=obs, var=train.var[[]])
+        rows.append(np.argsort(-(level + rng.gumbel(size=train.n_vars)))[:n])
+    return with_values(rows, levels.take(models, levels.n_genes[models]), wanted, train.var_names)
+
+
+def other_sentences(made: ad.AnnData, seed: int) -> ad.AnnData:
+    """The genes of cells of other kinds, in their order, with the values of the kind that was asked for."""
+    shuffled = np.random.default_rng(seed).permutation(made.n_obs)
+    rows, values = [], []
+    for cell, other in enumerate(shuffled):
+        genes = made.var_names.get_indexer(made.obs["c2s_generated_sentence"].iloc[other].split())
+        falling = -np.sort(-made.X[cell].data)
+        n = min(len(genes), len(falling))
+        rows.append(genes[:n])
+        values.append(falling[:n])
+    return with_values(rows, np.concatenate(values), made.obs["kind"], made.var_names)
+
+
+def with_values(rows: list[np.ndarray], values: np.ndarray, kinds: pd.Series, genes: pd.Index) -> ad.AnnData:
+    """Cells from the genes of each and all their values."""
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    x = sp.csr_matrix((values, np.concatenate(rows), indptr), shape=(len(rows), len(genes)))
+    x.sort_indices()
+    obs = pd.DataFrame({"kind": kinds.to_numpy()}, index=[f"cell_{i}" for i in range(len(rows))])
+    return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=genes))
 
 
 def by_scvi(train: ad.AnnData, genes: pd.Index, wanted: pd.Series, python: str, seed: int) -> ad.AnnData:
@@ -113,6 +139,7 @@ def by_scvi(train: ad.AnnData, genes: pd.Index, wanted: pd.Series, python: str, 
 
 def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """Tables of one split: scores in each space, and sentences."""
+    torch.set_num_threads(max((os.cpu_count() or 1) // options.jobs, 1))
     adata = cells(name, seed)
     groupings = GROUPINGS[name]
     clock = time.perf_counter()
@@ -132,17 +159,14 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, pd
         trained = time.perf_counter()
         sizes = adata.obs["kind"][adata.obs["split"] == "test"].value_counts()
         tested = adata[(adata.obs["split"] == "test") & adata.obs["kind"].isin(sizes.index[sizes >= LEAST])].copy()
-        c2s.tl.generate(
-            tested, model=where, rng=seed, temperature=options.temperature, top_p=options.top_p, min_p=options.min_p
-        )
+        made = written_by(where, tested, seed, options, options.temperature)
         written = time.perf_counter()
-    made = c2s.get.generated(tested)
-    made.obs["kind"] = tested.obs["kind"]
-    genes = pd.Index(tested.uns["c2s_generated"]["var_names"])
+        others = {f"temperature {t}": written_by(where, tested, seed, options, t) for t in options.other_temperatures}
+    genes = made.var_names
     learn = adata[(adata.obs["split"] == "train") & adata.obs["kind"].isin(tested.obs["kind"])]
     train, test = as_log(learn, genes), as_log(tested, genes)
-    made = made[:, genes].copy()
-    others = {"by abundance": by_abundance(train, test.obs["kind"], seed)}
+    others["other sentences"] = other_sentences(made, seed)
+    others["by abundance"] = by_abundance(train, test.obs["kind"], seed)
     if options.scvi_python and name != "pbmc700":
         counts = sizes[sizes >= LEAST]
         others["scVI"] = by_scvi(learn, genes, counts, options.scvi_python, seed)
@@ -172,6 +196,17 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, pd
     return tables, about
 
 
+def written_by(
+    model: str, tested: ad.AnnData, seed: int, options: argparse.Namespace, temperature: float
+) -> ad.AnnData:
+    """A cell of the model for each test cell, over its own genes."""
+    cells = ad.AnnData(obs=tested.obs, var=tested.var[[]])
+    c2s.tl.generate(cells, model=model, rng=seed, temperature=temperature, top_p=options.top_p, min_p=options.min_p)
+    made = c2s.get.generated(cells)
+    made.obs["kind"] = tested.obs["kind"]
+    return made[:, pd.Index(cells.uns["c2s_generated"]["var_names"])].copy()
+
+
 def sentences_of(adata: ad.AnnData) -> pd.Series:
     """Cell sentences of cells."""
     copy = adata.copy()
@@ -188,16 +223,19 @@ def main() -> None:
     parser.add_argument("--genes", type=int, help="genes that tell the kinds apart best; 0 for all")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--other-temperatures", type=float, nargs="*", default=[])
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--min-p", type=float, default=0.0)
     parser.add_argument("--both", action="store_true", help="train for annotation as well")
     parser.add_argument("--model", help="use this model instead of training one")
     parser.add_argument("--scvi-python", help="interpreter that has scvi-tools")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, each on its share of the cores")
     parser.add_argument("--conditions", action="store_true", help="print every condition of the first seed")
     options = parser.parse_args()
     pd.set_option("display.width", 250)
     for name in options.data:
-        runs = [one(name, seed, options) for seed in range(options.first_seed, options.first_seed + options.seeds)]
+        seeds = range(options.first_seed, options.first_seed + options.seeds)
+        runs = Parallel(n_jobs=options.jobs)(delayed(one)(name, seed, options) for seed in seeds)
         for space in runs[0][0]:
             found = pd.concat({seed: tables[space] for seed, (tables, _) in enumerate(runs)}, names=["seed"])
             means = found.xs(MEAN, level="condition")[[*SHOWN, "recognised", "n", "n_genes", "bandwidth"]]
