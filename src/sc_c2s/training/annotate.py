@@ -87,17 +87,12 @@ class Annotating:
         place_answers(model, tokenizer, self._prompts(self.learn[chosen]), self.learn_codes[chosen], self.answers)
 
     def finish(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
-        """Read the answers of a model that also writes off its last states anew, if that is better.
+        """Read the answers off the last states anew.
 
-        What its answers are told by has no part in what it writes, and the rest of it has moved for the sake of both.
+        What the answers of a model that also writes are told by has no part in what it writes, and the rest of it has moved for
+        the sake of both.
         """
-        if not self.small or "generate" not in self.plan.tasks:
-            return
-        head = model.get_output_embeddings().weight
-        before, loss = head.detach().clone(), self.judge(model, tokenizer)["loss"]
         self.place(model, tokenizer, rng)
-        if self.judge(model, tokenizer)["loss"] > loss:
-            head.data.copy_(before)
 
     def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Score the validation cells: loss and accuracy."""

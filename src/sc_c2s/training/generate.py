@@ -84,9 +84,8 @@ class Generating:
 
     def finish(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
         """Bring the vectors that genes are written with to where the rest of the model, as it is now, wants them."""
-        if self.small:
-            _, batches, ids = self._some(tokenizer, rng)
-            fit_head(model, batches, ids, seed=self.plan.settings.seed + 1)
+        _, batches, ids = self._some(tokenizer, rng)
+        fit_head(model, batches, ids, seed=self.plan.settings.seed + 1)
 
     def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Score the validation cells: mean loss of a gene, in nats."""

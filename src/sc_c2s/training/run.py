@@ -56,7 +56,7 @@ class Task(Protocol):
         ...
 
     def finish(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
-        """Do what is left to do behind the training."""
+        """Set what answers are written with anew, now that the rest of the model is as it is."""
         ...
 
     def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
@@ -144,8 +144,9 @@ def train_model(
         resume=resume,
     )
 
-    for task in tasks:
-        task.finish(model, tokenizer, rng)
+    if start.small and "generate" in plan.tasks:
+        for task in tasks:
+            _finish(task, model, tokenizer, rng)
     said: dict[str, Any] = {}
     metrics: dict[str, dict[str, float]] = defaultdict(dict)
     for task in tasks:
@@ -175,6 +176,15 @@ def train_model(
     shutil.rmtree(output_dir / sft.CHECKPOINTS, ignore_errors=True)
     (output_dir / RUN).unlink(missing_ok=True)
     return card, history
+
+
+def _finish(task: Task, model: PreTrainedModel, tokenizer: Any, rng: np.random.Generator) -> None:
+    """Let a task finish, if its validation cells are better for it."""
+    head = model.get_output_embeddings().weight
+    before, loss = head.detach().clone(), task.judge(model, tokenizer)["loss"]
+    task.finish(model, tokenizer, rng)
+    if task.judge(model, tokenizer)["loss"] > loss:
+        head.data.copy_(before)
 
 
 def _placed(data: LabelledCells, plan: Plan, vocabulary: np.ndarray, others: list[str]) -> dict[str, np.ndarray]:
