@@ -7,7 +7,10 @@ validation cells. The nano learns from the others, and writes one cell for every
 Its genes are those that tell the kinds of training cells apart best. The real cells that set the bar are training cells, as
 many as there are test cells. ``by abundance`` is no model: it draws genes by their mean level in the kind. It borrows the values
 of training cells as the model's cells do, and so does ``other sentences``: the model's sentences of shuffled kinds, with values
-of the kind asked for. ``temperature`` rows are the same model at another one. scVI learns from the counts of the same training
+of the kind asked for. ``temperature`` rows are the same model at another one. ``fitted values`` are the model's sentences with
+values from the fit of expression to rank in place of borrowed ones, ``gene-aware values`` the same with a correction for each
+gene, and for each gene in a kind, shrunk by how often it was seen. ``resampled`` are training cells drawn with replacement: what
+a generator gives that has learned these cells, and nothing beyond, to perfection. scVI learns from the counts of the same training
 cells and genes, with the kind as a covariate of its decoder, and draws from its prior; it needs an interpreter that has
 scvi-tools (``--scvi-python``).
 
@@ -39,11 +42,13 @@ from sklearn.linear_model import LogisticRegression
 import sc_c2s as c2s
 from sc_c2s.data import as_labels, combined
 from sc_c2s.metrics.generation import MEAN
-from sc_c2s.sentences.inverse import log_expression
+from sc_c2s.sentences.inverse import fit_rank_expression, log_expression
 from sc_c2s.sentences.levels import Levels
 from sc_c2s.training.split import split_cells
 
 LEAST = 20
+PRIOR = 10
+"""Weight of what is known without a gene, in places where it was seen."""
 GROUPINGS = {"pbmc3k": ["cell_type"], "kang": ["cell_type_kang", "condition"], "pbmc700": ["bulk_labels"]}
 SHOWN = [
     *("scfid", "mmd", "energy", "sliced_wasserstein", "gene_wasserstein", "knn_3", "knn_5", "knn_10", "knn_25", "auc"),
@@ -115,6 +120,37 @@ def other_sentences(made: ad.AnnData, seed: int) -> ad.AnnData:
     return with_values(rows, np.concatenate(values), made.obs["kind"], made.var_names)
 
 
+def fitted_values(made: ad.AnnData, train: ad.AnnData, seed: int, *, gene_aware: bool) -> ad.AnnData:
+    """The model's sentences with values from the fit of expression to rank."""
+    rng = np.random.default_rng(seed)
+    fit = fit_rank_expression(train.X, np.arange(train.n_obs) % 5 == 0)
+    names, codes = np.unique(train.obs["kind"], return_inverse=True)
+    correction = np.zeros((len(names), train.n_vars))
+    if gene_aware:
+        total, seen = np.zeros_like(correction), np.zeros_like(correction)
+        for code, cell in zip(codes, train.X, strict=True):
+            falling = np.lexsort((rng.random(cell.nnz), -cell.data))
+            total[code, cell.indices[falling]] += cell.data[falling] - fit.predict(np.arange(cell.nnz), cell.nnz)
+            seen[code, cell.indices] += 1
+        whole = total.sum(axis=0) / (seen.sum(axis=0) + PRIOR)
+        correction = (total + PRIOR * whole) / (seen + PRIOR)
+    rows = [made.var_names.get_indexer(text.split()) for text in made.obs["c2s_generated_sentence"]]
+    of = np.searchsorted(names, made.obs["kind"])
+    values = [
+        np.maximum(fit.predict(np.arange(len(row)), len(row)) + correction[code, row], 0)
+        for row, code in zip(rows, of, strict=True)
+    ]
+    return with_values(rows, np.concatenate(values), made.obs["kind"], made.var_names)
+
+
+def resampled(train: ad.AnnData, wanted: pd.Series, seed: int) -> ad.AnnData:
+    """Training cells of the same kinds, drawn with replacement."""
+    rng, kinds = np.random.default_rng(seed), train.obs["kind"].to_numpy()
+    chosen = [rng.choice(np.flatnonzero(kinds == kind)) for kind in wanted]
+    obs = pd.DataFrame({"kind": wanted.to_numpy()}, index=[f"cell_{i}" for i in range(len(chosen))])
+    return ad.AnnData(train.X[chosen], obs=obs, var=train.var[[]])
+
+
 def with_values(rows: list[np.ndarray], values: np.ndarray, kinds: pd.Series, genes: pd.Index) -> ad.AnnData:
     """Cells from the genes of each and all their values."""
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
@@ -166,6 +202,9 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, pd
     learn = adata[(adata.obs["split"] == "train") & adata.obs["kind"].isin(tested.obs["kind"])]
     train, test = as_log(learn, genes), as_log(tested, genes)
     others["other sentences"] = other_sentences(made, seed)
+    others["fitted values"] = fitted_values(made, train, seed, gene_aware=False)
+    others["gene-aware values"] = fitted_values(made, train, seed, gene_aware=True)
+    others["resampled"] = resampled(train, test.obs["kind"], seed)
     others["by abundance"] = by_abundance(train, test.obs["kind"], seed)
     if options.scvi_python and name != "pbmc700":
         counts = sizes[sizes >= LEAST]
