@@ -49,8 +49,8 @@ def write(items: list[tuple[int, ...]], prompts: Sequence[Sequence[int]], **how:
 
 @st.composite
 def vocabularies(draw: st.DrawFn) -> list[tuple[int, ...]]:
-    """Items begin with tokens 1 to 5 and go on with tokens 6 to 11; many begin with another one."""
-    inner = st.lists(st.integers(6, N_TOKENS - 1), max_size=3)
+    """Items begin with tokens 1 to 5 and go on with tokens 6 to 11; many begin with another one. Or each is one token."""
+    inner = st.lists(st.integers(6, N_TOKENS - 1), max_size=draw(st.sampled_from([0, 3])))
     items = draw(st.lists(st.tuples(st.integers(1, 5), inner), min_size=1, max_size=12, unique_by=repr))
     return [(first, *rest) for first, rest in items]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,11 +107,18 @@ class Rows:
         self.paths = on_device(tree.paths)
         self.column = on_device(np.append(tree.paths[:-1, 1] - 1, len(tree.roots)))
         """Column of the node that begins each item."""
+        self.item_of_column = on_device(np.append(tree.item[1 : 1 + self.n_roots], tree.n_items))
+        """Item that ends with the node of each column."""
         self.border_tokens = torch.cat([self.tokens[1 : 1 + self.n_roots], on_device(np.array([tree.end]))])
         """Tokens that may stand where an item may begin."""
         self.most_below_root = int(tree.below[1 : 1 + self.n_roots].max())
         self.left = on_device(tree.below).repeat(n, 1)
         """Items that a row may still write, at every node or below it."""
+        self.flat = tree.paths.shape[1] == 2
+        """Whether every item is one token: then no name is ever begun and not ended, and much need not be looked at."""
+        first, last = int(tree.tokens[1]), int(tree.tokens[self.n_roots])
+        self.range = (first, last + 1) if last - first + 1 == self.n_roots else None
+        """Tokens that begin an item, if they follow each other."""
         self.closed = torch.zeros((n, self.n_roots + 1), device=device)
         """Minus infinity where no item is left that begins so; the last column is none of them."""
         self.used = torch.zeros((n, tree.n_items + 1), dtype=torch.bool, device=device)
@@ -156,7 +164,7 @@ class Rows:
         """Find what each row may write next."""
         import torch
 
-        wide = int(self.n_children[self.node].max())
+        wide = 0 if self.flat else int(self.n_children[self.node].max())
         offset = torch.arange(wide, device=self.node.device)
         children = self.first_child[self.node][:, None] + offset
         children = children.where(offset < self.n_children[self.node][:, None], self.tree.nowhere)
@@ -175,7 +183,7 @@ class Rows:
         unclear = ~self.done & (~self.border | (self.left[:, 0] <= self.most_below_root))
         if not bool(unclear.any()):
             return unclear, self.node
-        begin = (self.left[:, 1 : 1 + self.n_roots] > 0) & choices.begin[:, None]
+        begin = (self.closed[:, :-1] == 0) & choices.begin[:, None]
         allowed = torch.cat([choices.inner, begin, choices.stop[:, None]], dim=1)
         return unclear & (allowed.sum(dim=1) == 1), allowed.int().argmax(dim=1)
 
@@ -187,9 +195,12 @@ class Rows:
         import torch
 
         closed = torch.full((), -torch.inf, device=logits.device)
-        scores = logits.index_select(1, self.border_tokens).float()
-        end = scores[:, -1:].clone()
-        scores += self.closed
+        end = logits[:, self.tree.end, None].float()
+        if self.range is None:
+            scores = logits.index_select(1, self.border_tokens).float() + self.closed
+        else:
+            scores = torch.empty_like(self.closed)
+            torch.add(self.closed[:, :-1], logits[:, slice(*self.range)], out=scores[:, :-1])
         if choices.children.shape[1]:
             # Where the list is over whatever follows, all that could follow speaks for its end.
             over = torch.cat([scores[:, :-1], end], dim=1).logsumexp(dim=1, keepdim=True)
@@ -209,6 +220,8 @@ class Rows:
         """Write what was chosen in the active rows; gives the token of each row."""
         import torch
 
+        if self.flat:
+            return self._advance_flat(column, active, log_prob)
         children = choices.children
         wide, none, nowhere = children.shape[1], self.tree.n_items, self.tree.nowhere
         inner, end = column < wide, column == wide + self.n_roots
@@ -231,6 +244,21 @@ class Rows:
         self.ended |= active & end & (self.n_written < self.most)
         self.done |= active & (end | (self.n_written >= self.most))
         return self.tokens[node].where(~end, self.tree.end)
+
+    def _advance_flat(self, column: torch.Tensor, active: torch.Tensor, log_prob: torch.Tensor | None) -> torch.Tensor:
+        """Write what was chosen, where every item is one token."""
+        item = self.item_of_column[column].where(active, self.tree.n_items)
+        if log_prob is not None:
+            self.log_prob += log_prob.double().where(active, 0.0)
+        self.closed.scatter_(1, self.column[item][:, None], -math.inf)
+        self.closed[:, -1] = 0
+        self.left[:, 0] -= (item < self.tree.n_items).int()
+        self._write(item)
+        end = active & (column == self.n_roots)
+        full = self.n_written >= self.most
+        self.ended |= end & ~full
+        self.done |= end | (active & full)
+        return self.border_tokens[column]
 
     def _write(self, item: torch.Tensor) -> None:
         """Put down an item, or none."""
