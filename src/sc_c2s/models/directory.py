@@ -40,7 +40,7 @@ class ModelCard:
         What it can be asked to write: ``groupby`` (names of the groupings), and for each combination its ``values`` and the
         number of training cells with it (``n_cells``). Empty if it does not generate.
     levels
-        Values of some training cells of each condition (:class:`~sc_c2s.sentences.levels.Levels`), in a file of their own.
+        Values of some training cells of each condition, without their genes, in a file of their own.
         Empty if it does not generate.
     temperature
         Divides the log-probabilities of the labels, chosen on validation cells.
