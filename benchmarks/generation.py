@@ -99,11 +99,15 @@ def by_abundance(train: ad.AnnData, wanted: pd.Series, seed: int) -> ad.AnnData:
     levels = Levels.of(train.X, codes, rng)
     models = levels.draw(np.searchsorted(names, wanted), rng)
     overall = np.asarray(train.X.expm1().mean(axis=0)).ravel()
-    rows = []
-    for kind, n in zip(wanted, levels.n_genes[models], strict=True):
+    level = {}
+    for kind in names:
         here = (train.obs["kind"] == kind).to_numpy()
-        level = np.log((np.asarray(train.X[here].expm1().sum(axis=0)).ravel() + overall) / (here.sum() + 1) + 1e-6)
-        rows.append(np.argsort(-(level + rng.gumbel(size=train.n_vars)))[:n])
+        mean = (np.asarray(train.X[here].expm1().sum(axis=0)).ravel() + overall) / (here.sum() + 1)
+        level[kind] = np.log(mean + 1e-6)
+    rows = [
+        np.argsort(-(level[kind] + rng.gumbel(size=train.n_vars)))[:n]
+        for kind, n in zip(wanted, levels.n_genes[models], strict=True)
+    ]
     return with_values(rows, levels.take(models, levels.n_genes[models]), wanted, train.var_names)
 
 

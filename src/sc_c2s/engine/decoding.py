@@ -246,7 +246,7 @@ class Rows:
         return self.tokens[node].where(~end, self.tree.end)
 
     def _advance_flat(self, column: torch.Tensor, active: torch.Tensor, log_prob: torch.Tensor | None) -> torch.Tensor:
-        """Write what was chosen, where every item is one token."""
+        """Write what was chosen, where every item is one token: nodes below the root and names begun play no part."""
         item = self.item_of_column[column].where(active, self.tree.n_items)
         if log_prob is not None:
             self.log_prob += log_prob.double().where(active, 0.0)
