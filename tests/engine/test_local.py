@@ -34,7 +34,9 @@ def test_models_that_do_not_take_the_tree(kind, method, make_model, piece_tokeni
     scores = engine.score(prompts[:10], answers)
     assert [name for name, agreed in engine._agreed.items() if agreed] == ([method] if method != "pairs" else [])
     expected = naive(engine.model, piece_tokenizer, prompts[:10], answers, end=True)
-    np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(
+        scores, expected, atol=1e-5, rtol=1e-6
+    )  # an untrained mamba is sure of nonsense: -300 nats
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -304,14 +306,15 @@ def test_lists_equal_plain_passes(kind, words, make_model, prompts, plain, reque
         assert one.log_prob == pytest.approx(total, abs=1e-3)
 
 
-@pytest.mark.parametrize("temperature", [0, 5])
-def test_lists_do_not_depend_on_the_batch(temperature, make_model, piece_tokenizer, prompts) -> None:
+@pytest.mark.parametrize(("temperature", "balanced"), [(0, False), (5, False), (5, True)])
+def test_lists_do_not_depend_on_the_batch(temperature, balanced, make_model, piece_tokenizer, prompts) -> None:
     engine = LocalEngine(make_model("llama", piece_tokenizer), piece_tokenizer)
     some, seeds = [*prompts[:8], *prompts[:8]], np.arange(16) * 7
-    how = {"max_items": 6, "sampling": Sampling(temperature=temperature)}
+    how = {"max_items": 6, "sampling": Sampling(temperature=temperature), "balanced": balanced}
     together = engine.generate(some, WORDS, seeds=seeds, batch_size=64, **how)
     alone = engine.generate(some, WORDS, seeds=seeds, batch_size=1, **how)
-    order = np.random.default_rng(0).permutation(16)
+    # Which place of its group a row has, and so what it draws, comes from the order among those with its prompt.
+    order = np.argsort(np.random.default_rng(0).permutation(8)[np.arange(16) % 8], kind="stable")
     mixed = engine.generate([some[i] for i in order], WORDS, seeds=seeds[order], batch_size=5, **how)
     for i, one in enumerate(together):
         assert one.items.tolist() == alone[i].items.tolist() == mixed[list(order).index(i)].items.tolist()
