@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sc_c2s.engine.decoding import Completion, decode
 from sc_c2s.engine.items import ItemTree
+from sc_c2s.engine.race import Draws
 from sc_c2s.engine.sampling import Sampling
 
 END, N_TOKENS = 0, 12
@@ -42,7 +43,7 @@ def mock_logits(seen: Sequence[int]) -> np.ndarray:
 def write(items: list[tuple[int, ...]], prompts: Sequence[Sequence[int]], **how: object) -> list[Completion]:
     n = len(prompts)
     least, most = (np.broadcast_to(how.pop(name, default), n) for name, default in (("least", 1), ("most", 5)))
-    settings = {"sampling": GREEDY, "seeds": np.arange(n)} | how
+    settings = {"sampling": GREEDY, "draws": Draws.alone(np.arange(n))} | how
     last = np.array([prompt[-1] for prompt in prompts])
     return decode(Mock(prompts), ItemTree.build(items, end=END), last, least=least, most=most, **settings)
 
@@ -67,19 +68,25 @@ def test_greedy_lists_follow_the_rules(plain, items, least, more, seed) -> None:
         assert one.log_prob == pytest.approx(total, abs=1e-4)
 
 
-@given(items=vocabularies(), temperature=st.sampled_from([0.3, 1.0, 5.0]), seed=st.integers(0, 2**63))
-@settings(max_examples=40, deadline=None)
-def test_drawn_lists_hold_known_items_once_whatever_the_batch(items, temperature, seed) -> None:
+@given(
+    items=vocabularies(),
+    temperature=st.sampled_from([0.3, 1.0, 5.0]),
+    seed=st.integers(0, 2**63),
+    balanced=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_drawn_lists_hold_known_items_once_whatever_the_batch(items, temperature, seed, balanced) -> None:
     prompts = [[1, i % 3] for i in range(9)]
     seeds = np.arange(9, dtype=np.uint64) + np.uint64(seed)
     how = {"sampling": Sampling(temperature=temperature, top_p=0.95, top_k=6, min_p=0.01), "least": 2, "most": 6}
-    together = write(items, prompts, seeds=seeds, **how)
+    draws = Draws.together(seeds, [i % 3 for i in range(9)]) if balanced else Draws.alone(seeds)
+    together = write(items, prompts, draws=draws, **how)
     for i, one in enumerate(together):
         assert len(set(one.items.tolist())) == len(one.items)
         assert min(2, len(items)) <= len(one.items) <= 6
         assert set(one.items.tolist()) <= set(range(len(items)))
         assert one.ended == (len(one.items) < 6)
-        [alone] = write(items, [prompts[i]], seeds=seeds[[i]], **how)
+        [alone] = write(items, [prompts[i]], draws=draws[[i]], **how)
         assert alone.items.tolist() == one.items.tolist()
         np.testing.assert_allclose(alone.item_log_prob, one.item_log_prob, atol=1e-6)
 
@@ -115,7 +122,13 @@ def test_forced_tokens_are_not_asked_for() -> None:
     mock = Mock(prompts)
     last = np.array([prompt[-1] for prompt in prompts])
     lists = decode(
-        mock, ItemTree.build(items, end=END), last, least=np.full(6, 2), most=np.full(6, 2), sampling=GREEDY, seeds=last
+        mock,
+        ItemTree.build(items, end=END),
+        last,
+        least=np.full(6, 2),
+        most=np.full(6, 2),
+        sampling=GREEDY,
+        draws=Draws.alone(last),
     )
     assert len(mock.n_rows) == 1, "one choice, between the two names, and then all is forced"
     assert [one.n_forced for one in lists] == [3 + 4] * 6
@@ -128,7 +141,7 @@ def test_finished_rows_leave_the_batch() -> None:
     prompts = [[3, i] for i in range(16)]
     mock = Mock(prompts)
     last = np.arange(16)
-    decode(mock, ItemTree.build(items, end=END), last, least=most, most=most, sampling=GREEDY, seeds=last)
+    decode(mock, ItemTree.build(items, end=END), last, least=most, most=most, sampling=GREEDY, draws=Draws.alone(last))
     assert mock.n_rows == [16, *[8] * 9], "the last of eleven leaves no choice"
 
 

@@ -40,6 +40,12 @@ def test_cells_are_drawn_from_their_group(monkeypatch) -> None:
     np.testing.assert_array_equal(kept.groups[drawn], wanted)
     for group, n in enumerate((40, 3, 7)):
         assert len(np.unique(drawn[wanted == group])) == n, "every one of them is drawn some time"
+    even = kept.draw(wanted, rng, balanced=True)
+    np.testing.assert_array_equal(kept.groups[even], wanted)
+    for group, n in enumerate((40, 3, 7)):
+        times = np.unique(even[wanted == group], return_counts=True)[1]
+        assert len(times) == n
+        assert times.max() - times.min() <= 1
     monkeypatch.setattr(levels, "MOST_CELLS", 5)
     np.testing.assert_array_equal(np.bincount(Levels.of(x, groups, rng).groups), [5, 3, 5])
     monkeypatch.setattr(levels, "MOST", 6)

@@ -182,6 +182,23 @@ def test_cells_are_as_long_as_the_training_cells(model) -> None:
     np.testing.assert_allclose(np.quantile(found, [0.25, 0.5, 0.75]), np.quantile(own, [0.25, 0.5, 0.75]), atol=1.5)
 
 
+def test_balanced_cells_scatter_less(model) -> None:
+    """How often each gene is shown, over many draws of a few cells; a cell by itself is as probable as ever."""
+    shown = {
+        balanced: np.stack(
+            [
+                generate(model=model, conditions=TYPES[0], n_cells=20, rng=seed, balanced=balanced).X.getnnz(axis=0)
+                for seed in range(12)
+            ]
+        )
+        for balanced in (False, True)
+    }
+    scatter = {balanced: counts.var(axis=0, ddof=1).mean() for balanced, counts in shown.items()}
+    assert scatter[True] < 0.6 * scatter[False]
+    means = [counts.mean(axis=0) for counts in shown.values()]
+    assert np.corrcoef(means)[0, 1] > 0.95
+
+
 def test_values_are_those_of_a_training_cell(make_cells, model) -> None:
     made = generate(model=model, conditions=TYPES[1], n_cells=20)
     real = make_cells(150)

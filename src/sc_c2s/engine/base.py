@@ -22,7 +22,11 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Writer(Protocol):
-    """Text in, lists of a closed vocabulary out. A list depends on its prompt and its seed alone."""
+    """Text in, lists of a closed vocabulary out.
+
+    A list depends on its prompt and its seed alone, where it is balanced also on the seeds and the number of those with its
+    prompt.
+    """
 
     def generate(
         self,
@@ -33,6 +37,7 @@ class Writer(Protocol):
         min_items: int | np.ndarray = 1,
         sampling: Sampling | None = None,
         seeds: np.ndarray | None = None,
+        balanced: bool = False,
         batch_size: int | None = None,
     ) -> list[Completion]:
         """Write a list of items, none twice, after every prompt."""

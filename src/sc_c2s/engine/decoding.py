@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .items import ItemTree
-from .sampling import Sampling, uniforms
+from .race import Draws, Race
+from .sampling import Sampling
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +106,8 @@ class Rows:
         self.tokens, self.first_child = on_device(tree.tokens), on_device(tree.first_child)
         self.n_children, self.item_at = on_device(tree.n_children), on_device(tree.item)
         self.paths = on_device(tree.paths)
+        self.borders = on_device(np.append(np.arange(1, 1 + self.n_roots), tree.nowhere))
+        """Node of each column where an item may begin; the list ends nowhere."""
         self.column = on_device(np.append(tree.paths[:-1, 1] - 1, len(tree.roots)))
         """Column of the node that begins each item."""
         self.item_of_column = on_device(np.append(tree.item[1 : 1 + self.n_roots], tree.n_items))
@@ -174,6 +177,19 @@ class Rows:
         # With the last item there is no next one to choose; its name may go on, or the list is over.
         last = self.border & (n_items >= self.most)
         return Choices(children, inner, self.border & ~last, stop | last | self.done)
+
+    @property
+    def n_racing(self) -> int:
+        """Number of tokens that are drawn among: columns, or nodes."""
+        return self.n_roots + 1 if self.flat else self.tree.nowhere + 1
+
+    def racing(self, choices: Choices) -> torch.Tensor | None:
+        """Which of them each column is; ``None`` where columns are the tokens."""
+        import torch
+
+        if self.flat:
+            return None
+        return torch.cat([choices.children, self.borders.expand(len(choices.children), -1)], dim=1)
 
     def forced(self, choices: Choices) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows that have no choice, and their column."""
@@ -294,7 +310,7 @@ def decode(
     least: np.ndarray,
     most: np.ndarray,
     sampling: Sampling,
-    seeds: np.ndarray,
+    draws: Draws,
     force: bool = True,
     device: Any = "cpu",
 ) -> list[Completion]:
@@ -315,8 +331,8 @@ def decode(
         Fewest and most items of each list.
     sampling
         How a token is chosen.
-    seeds
-        Seed of each row.
+    draws
+        What each row draws.
     force
         Write tokens that leave no choice without asking the model. Rows then fall behind each other, which leaves gaps in
         what the shorter ones have read.
@@ -327,7 +343,8 @@ def decode(
 
     n = len(last)
     rows = Rows(tree, np.asarray(least, dtype=np.int64), np.asarray(most, dtype=np.int64), device)
-    names, steps = np.arange(n), np.zeros(n, dtype=np.int64)
+    race = Race(draws, rows.n_racing, device) if sampling.temperature else None
+    names = np.arange(n)
     out: dict[int, Completion] = {}
     queue = [torch.from_numpy(np.asarray(last, dtype=np.int64)).to(device)[:, None]]
     shown = [torch.ones((n, 1), dtype=torch.bool, device=device)]
@@ -349,18 +366,18 @@ def decode(
             kept = (~rows.done).nonzero()[:, 0]
             rows.keep(kept)
             reader.keep(kept)
-            on_host = kept.cpu().numpy()
-            names, steps, seeds = names[on_host], steps[on_host], seeds[on_host]
+            if race is not None:
+                race.keep(kept)
+            names = names[kept.cpu().numpy()]
             queue, shown = [part[kept] for part in queue], [part[kept] for part in shown]
             choices = choices.keep(kept)
         logits = reader.read(*_left_padded(torch.cat(queue, dim=1), torch.cat(shown, dim=1)))
         log_prob = rows.log_probs(logits, choices)
-        column = sampling.choose(log_prob, uniforms(seeds, steps))
+        column = log_prob.argmax(dim=1) if race is None else race.run(sampling.weights(log_prob), rows.racing(choices))
         chosen = log_prob.gather(1, column[:, None])[:, 0]
         running = ~rows.done
         queue = [rows.advance(column, choices, running, chosen)[:, None]]
         shown = [running[:, None]]
-        steps += 1
 
 
 def _left_padded(tokens: torch.Tensor, shown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

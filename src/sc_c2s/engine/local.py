@@ -13,7 +13,8 @@ from sc_c2s._progress import progress
 
 from .decoding import Completion
 from .items import ItemTree
-from .passes import Passes
+from .passes import Passes, numbered
+from .race import Draws
 from .sampling import Sampling
 from .scoring import AnswerTree
 
@@ -162,6 +163,7 @@ class LocalEngine:
         min_items: int | np.ndarray = 1,
         sampling: Sampling | None = None,
         seeds: np.ndarray | None = None,
+        balanced: bool = False,
         batch_size: int | None = None,
     ) -> list[Completion]:
         """Write a list of items after every prompt, from a closed vocabulary and none twice.
@@ -180,6 +182,9 @@ class LocalEngine:
             How a token is chosen among those allowed; by default drawn as probable as it is.
         seeds
             Seed of every row: what it draws depends on this and on its prompt alone. By default 0, 1, 2, …
+        balanced
+            Let rows with the same prompt draw evenly, see :class:`~sc_c2s.engine.race.Draws`: each is as probable as ever, and
+            together they are nearer to what the model expects. What a row draws then depends on these rows' number and seeds.
         batch_size
             Lists in a batch, for this call.
         """
@@ -191,6 +196,7 @@ class LocalEngine:
         most = np.minimum(most, tree.n_items)
         seeds = np.arange(n) if seeds is None else np.asarray(seeds)
         tokens = self._tokenize(prompts)
+        draws = Draws.together(seeds, numbered(tokens)) if balanced else Draws.alone(seeds)
         n_more = tree.longest(most)
         self._check_context(tokens, n_more)
         lengths = np.array([len(ids) for ids in tokens], dtype=int) + n_more
@@ -205,7 +211,7 @@ class LocalEngine:
                 least=least[batch],
                 most=most[batch],
                 sampling=sampling or Sampling(),
-                seeds=seeds[batch],
+                draws=draws[batch],
                 # Each step may leave a gap as long as a name.
                 force=self.passes.within_window(int(lengths[batch].max()) * tree.paths.shape[1]),
             )

@@ -80,11 +80,27 @@ class Levels:
         """Number of genes of each cell."""
         return np.add.reduceat(self.counts, np.cumsum(self.n_runs) - self.n_runs)
 
-    def draw(self, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draw a cell of each of these groups."""
+    def draw(self, groups: np.ndarray, rng: np.random.Generator, *, balanced: bool = False) -> np.ndarray:
+        """Draw a cell of each of these groups.
+
+        Parameters
+        ----------
+        groups
+            The groups.
+        rng
+            Draws the cells.
+        balanced
+            Draw each cell of a group as often as the others, give or take one.
+        """
         first = np.searchsorted(self.groups, groups)
-        beyond = np.searchsorted(self.groups, groups, side="right")
-        return first + (rng.random(len(groups)) * (beyond - first)).astype(int)
+        size = np.searchsorted(self.groups, groups, side="right") - first
+        if not balanced:
+            return first + (rng.random(len(groups)) * size).astype(int)
+        place = np.empty(len(groups), dtype=int)
+        for group in np.unique(groups):
+            here = np.flatnonzero(groups == group)
+            place[here] = np.resize(rng.permutation(size[here[0]]), len(here))
+        return first + place
 
     def take(self, cells: np.ndarray, n: np.ndarray) -> np.ndarray:
         """Give the first ``n`` values of each of these cells, one cell after the other."""

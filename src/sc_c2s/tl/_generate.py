@@ -39,6 +39,7 @@ def generate(
     top_p: float = 1.0,
     top_k: int | None = None,
     min_p: float = 0.0,
+    balanced: bool = True,
     batch_size: int | None = None,
     mod: str | None = None,
     rng: int | np.random.Generator | None = 0,
@@ -82,6 +83,11 @@ def generate(
         Draw among this many most probable genes.
     min_p
         Leave out genes less probable than this share of the most probable one.
+    balanced
+        Draw the cells of a condition evenly (Latin hypercube sampling [1]_). Each cell by itself is as probable as ever, and
+        together they show each gene about as often as the model expects it, so that means and fold changes are those of many
+        more cells. ``False`` draws every cell for itself: then means of generated cells scatter as means of real cells do,
+        and a cell does not depend on how many others are asked for.
     batch_size
         Cells in a batch. By default as many as the device takes. It changes nothing but speed.
     mod
@@ -118,6 +124,11 @@ def generate(
     ValueError
         If the model was not trained to write cells, or does not know a condition.
 
+    References
+    ----------
+    .. [1] McKay, Beckman and Conover (1979), A Comparison of Three Methods for Selecting Values of Input Variables in the
+       Analysis of Output from a Computer Code. Technometrics 21, 239-245.
+
     Examples
     --------
     >>> import sc_c2s as c2s
@@ -140,11 +151,12 @@ def generate(
         )
     asked = writer.groupings if groupby is None else (groupby,) if isinstance(groupby, str) else tuple(groupby)
     writer.check(asked, [])
-    how = {"sampling": sampling, "n_genes": n_genes, "rng": generator, "batch_size": batch_size}
+    how = {"sampling": sampling, "n_genes": n_genes, "balanced": balanced, "rng": generator, "batch_size": batch_size}
     params = writer.source | {
         "groupby": np.array(writer.groupings, dtype=object),
         "n_genes": n_genes,
         **sampling.to_dict(),
+        "balanced": balanced,
         "seed": rng if isinstance(rng, int) else None,
     }
     if new:

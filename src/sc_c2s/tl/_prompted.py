@@ -82,11 +82,15 @@ def prompted(
             max_items=n_genes or N_GENES,
             sampling=sampling,
             seeds=seeds,
+            balanced=True,
             batch_size=batch_size,
         )
         return [" ".join(words[i] for i in one.items) for one in lists]
     wanted = _condition(prompt, writer)
-    return writer.write([wanted] * n_cells, n_genes=n_genes, sampling=sampling, rng=generator, batch_size=batch_size)[1]
+    _, sentences = writer.write(
+        [wanted] * n_cells, n_genes=n_genes, sampling=sampling, balanced=True, rng=generator, batch_size=batch_size
+    )
+    return sentences
 
 
 def _condition(prompt: str, writer: CellWriter) -> tuple[str, ...]:

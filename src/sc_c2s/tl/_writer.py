@@ -88,6 +88,7 @@ class CellWriter:
         *,
         n_genes: int | None,
         sampling: Sampling,
+        balanced: bool,
         rng: np.random.Generator,
         batch_size: int | None,
     ) -> tuple[sparse.csr_matrix, list[str]]:
@@ -104,7 +105,7 @@ class CellWriter:
                 "The model does not say how long its cells are: train it with tl.finetune(task='generate')."
             )
         names, order = self.groupings or (), {value: i for i, value in enumerate(self.conditions)}
-        models = self.levels.draw(np.array([order[value] for value in wanted], dtype=int), rng)
+        models = self.levels.draw(np.array([order[value] for value in wanted], dtype=int), rng, balanced=balanced)
         n = self.levels.n_genes[models]
         if n_genes is not None:
             n = np.minimum(n, n_genes)
@@ -120,7 +121,14 @@ class CellWriter:
         seeds = rng.integers(2**63, size=len(wanted))
         words = np.array([quote(gene) for gene in self.genes], dtype=object)
         lists = self.engine.generate(
-            prompts, list(words), max_items=n, min_items=n, sampling=sampling, seeds=seeds, batch_size=batch_size
+            prompts,
+            list(words),
+            max_items=n,
+            min_items=n,
+            sampling=sampling,
+            seeds=seeds,
+            balanced=balanced,
+            batch_size=batch_size,
         )
         n = np.array([len(one.items) for one in lists], dtype=np.int64)
         columns = np.concatenate([np.zeros(0, dtype=np.int32), *(one.items for one in lists)])
