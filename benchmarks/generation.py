@@ -4,6 +4,7 @@
 
 Three tenths of the cells of each kind (a cell type; for Kang et al. a cell type and a treatment) are test cells, a tenth
 validation cells. The nano learns from the others, and writes one cell for every test cell of a kind with 20 of them or more.
+Those of a kind are drawn evenly (``balanced``); ``drawn for themselves`` are cells of the same model that are not.
 Its genes are those that tell the kinds of training cells apart best. The real cells that set the bar are training cells, as
 many as there are test cells. ``by abundance`` is no model: it draws genes by their mean level in the kind. It borrows the values
 of training cells as the model's cells do, and so does ``other sentences``: the model's sentences of shuffled kinds, with values
@@ -24,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -42,6 +44,7 @@ from sklearn.linear_model import LogisticRegression
 import sc_c2s as c2s
 from sc_c2s.data import as_labels, combined
 from sc_c2s.metrics.generation import MEAN
+from sc_c2s.models import directory
 from sc_c2s.sentences.inverse import fit_rank_expression, log_expression
 from sc_c2s.sentences.levels import Levels
 from sc_c2s.training.split import split_cells
@@ -164,44 +167,63 @@ def with_values(rows: list[np.ndarray], values: np.ndarray, kinds: pd.Series, ge
     return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=genes))
 
 
-def by_scvi(train: ad.AnnData, genes: pd.Index, wanted: pd.Series, python: str, seed: int) -> ad.AnnData:
+def by_scvi(train: ad.AnnData, genes: pd.Index, wanted: pd.Series, python: str, seed: int, out: Path) -> ad.AnnData:
     """Cells of scVI, by an interpreter that has it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        # Whole cells, so that levels are those of whole cells; the genes to model are marked.
-        var = pd.DataFrame({"written": train.var_names.isin(genes)}, index=train.var_names)
-        ad.AnnData(train.X, obs=train.obs[["kind"]], var=var).write_h5ad(path / "train.h5ad")
-        script = Path(__file__).with_name("_scvi_cells.py")
-        call = [python, str(script), str(path / "train.h5ad"), json.dumps(wanted.to_dict()), str(path / "out.h5ad")]
-        subprocess.run([*call, str(seed)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return ad.read_h5ad(path / "out.h5ad")
+    if not out.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            # Whole cells, so that levels are those of whole cells; the genes to model are marked.
+            var = pd.DataFrame({"written": train.var_names.isin(genes)}, index=train.var_names)
+            cells, made = Path(folder) / "train.h5ad", Path(folder) / "out.h5ad"
+            ad.AnnData(train.X, obs=train.obs[["kind"]], var=var).write_h5ad(cells)
+            script = Path(__file__).with_name("_scvi_cells.py")
+            call = [python, str(script), str(cells), json.dumps(wanted.to_dict()), str(made), str(seed)]
+            subprocess.run(call, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            shutil.move(made, out)
+    return ad.read_h5ad(out)
+
+
+def model_of(adata: ad.AnnData, name: str, seed: int, folder: Path, options: argparse.Namespace) -> Path:
+    """Train a model on the training cells, unless there is one."""
+    where, groupings = folder / f"{name}-{seed}", GROUPINGS[name]
+    if not directory.is_model_directory(where):
+        c2s.tl.finetune(
+            adata,
+            task=["annotate", "generate"] if options.both else "generate",
+            groupby=groupings if len(groupings) > 1 else groupings[0],
+            split_key="split",
+            output_dir=where,
+            n_top_genes=options.genes,
+            n_epochs=options.epochs,
+            rng=seed,
+        )
+    return where
 
 
 def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """Tables of one split: scores in each space, and sentences."""
+    if options.keep:
+        return measured(name, seed, Path(options.keep), options)
+    with tempfile.TemporaryDirectory() as folder:
+        return measured(name, seed, Path(folder), options)
+
+
+def measured(
+    name: str, seed: int, folder: Path, options: argparse.Namespace
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Tables of one split, with models in a folder."""
     torch.set_num_threads(max((os.cpu_count() or 1) // options.jobs, 1))
     adata = cells(name, seed)
-    groupings = GROUPINGS[name]
     clock = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        where = options.model or folder
-        if not options.model:
-            c2s.tl.finetune(
-                adata,
-                task=["annotate", "generate"] if options.both else "generate",
-                groupby=groupings if len(groupings) > 1 else groupings[0],
-                split_key="split",
-                output_dir=folder,
-                n_top_genes=options.genes,
-                n_epochs=options.epochs,
-                rng=seed,
-            )
-        trained = time.perf_counter()
-        sizes = adata.obs["kind"][adata.obs["split"] == "test"].value_counts()
-        tested = adata[(adata.obs["split"] == "test") & adata.obs["kind"].isin(sizes.index[sizes >= LEAST])].copy()
-        made = written_by(where, tested, seed, options, options.temperature)
-        written = time.perf_counter()
-        others = {f"temperature {t}": written_by(where, tested, seed, options, t) for t in options.other_temperatures}
+    where = model_of(adata, name, seed, folder, options)
+    trained = time.perf_counter()
+    sizes = adata.obs["kind"][adata.obs["split"] == "test"].value_counts()
+    tested = adata[(adata.obs["split"] == "test") & adata.obs["kind"].isin(sizes.index[sizes >= LEAST])].copy()
+    made = written_by(where, tested, seed, options)
+    written = time.perf_counter()
+    others = {"drawn for themselves": written_by(where, tested, seed, options, balanced=False)}
+    others |= {
+        f"temperature {t}": written_by(where, tested, seed, options, temperature=t) for t in options.other_temperatures
+    }
     genes = made.var_names
     learn = adata[(adata.obs["split"] == "train") & adata.obs["kind"].isin(tested.obs["kind"])]
     train, test = as_log(learn, genes), as_log(tested, genes)
@@ -212,7 +234,7 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, pd
     others["by abundance"] = by_abundance(train, test.obs["kind"], seed)
     if options.scvi_python and name != "pbmc700":
         counts = sizes[sizes >= LEAST]
-        others["scVI"] = by_scvi(learn, genes, counts, options.scvi_python, seed)
+        others["scVI"] = by_scvi(learn, genes, counts, options.scvi_python, seed, folder / f"{name}-{seed}-scvi.h5ad")
     tables = {}
     for space in ("pca", programs()):
         table = c2s.metrics.generation(
@@ -239,12 +261,11 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[dict[str, pd
     return tables, about
 
 
-def written_by(
-    model: str, tested: ad.AnnData, seed: int, options: argparse.Namespace, temperature: float
-) -> ad.AnnData:
+def written_by(model: Path, tested: ad.AnnData, seed: int, options: argparse.Namespace, **how: object) -> ad.AnnData:
     """A cell of the model for each test cell, over its own genes."""
     cells = ad.AnnData(obs=tested.obs, var=tested.var[[]])
-    c2s.tl.generate(cells, model=model, rng=seed, temperature=temperature, top_p=options.top_p, min_p=options.min_p)
+    how = {"temperature": options.temperature, "top_p": options.top_p, "min_p": options.min_p} | how
+    c2s.tl.generate(cells, model=model, rng=seed, **how)
     made = c2s.get.generated(cells)
     made.obs["kind"] = tested.obs["kind"]
     return made[:, pd.Index(cells.uns["c2s_generated"]["var_names"])].copy()
@@ -270,7 +291,7 @@ def main() -> None:
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--min-p", type=float, default=0.0)
     parser.add_argument("--both", action="store_true", help="train for annotation as well")
-    parser.add_argument("--model", help="use this model instead of training one")
+    parser.add_argument("--keep", help="folder to keep models and the cells of scVI in; those that are there are used")
     parser.add_argument("--scvi-python", help="interpreter that has scvi-tools")
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, each on its share of the cores")
     parser.add_argument("--conditions", action="store_true", help="print every condition of the first seed")
