@@ -286,7 +286,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=7)
     parser.add_argument("--genes", type=int, help="genes that tell the kinds apart best; 0 for all")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--temperature", type=float, help="instead of the model's own")
     parser.add_argument("--other-temperatures", type=float, nargs="*", default=[])
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--min-p", type=float, default=0.0)

@@ -225,8 +225,12 @@ def generate(
     ] = None,
     n_genes: NGenes = None,
     temperature: Annotated[
-        float, typer.Option(help="0 writes the most probable genes, 1 draws as probable.", min=0)
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            help="0 writes the most probable genes, 1 draws them as probable as they are; if not given, the model's.",
+            min=0,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the cells are written (.h5ad, .h5mu or .zarr).")] = None,
     mod: Mod = None,
     batch_size: Annotated[int | None, typer.Option(help="Cells written at once by the model.", min=1)] = None,

@@ -199,6 +199,17 @@ def test_balanced_cells_scatter_less(model) -> None:
     assert np.corrcoef(means)[0, 1] > 0.95
 
 
+def test_the_temperature_of_the_model_is_the_default(adata, model) -> None:
+    own = directory.read(model).sampling_temperature
+    assert 0.5 <= own <= 1.5
+    assert own != 1
+    for name, temperature in (("default", None), ("own", own), ("one", 1.0)):
+        generate(adata, model=model, temperature=temperature, key_added=name)
+    assert adata.uns["default"]["params"]["temperature"] == own
+    assert list(adata.obs["default_sentence"]) == list(adata.obs["own_sentence"])
+    assert list(adata.obs["default_sentence"]) != list(adata.obs["one_sentence"])
+
+
 def test_values_are_those_of_a_training_cell(make_cells, model) -> None:
     made = generate(model=model, conditions=TYPES[1], n_cells=20)
     real = make_cells(150)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from .distances import energy_distance, frechet_distance, gene_wasserstein, mmd, sliced_wasserstein
+from .diversity import rank_distance
 from .fold_changes import fold_change_agreement
 
 NEIGHBOURS = (3, 5, 10, 25)
 RARE = 0.05
 """A gene is rare in a condition where fewer of its real cells than this share express it."""
 LEAST_FOR_AUC = 10
-N_RANK_PAIRS = 500
 
 Values = NDArray[np.float64]
 
@@ -68,7 +66,7 @@ def by_condition(
             "variance_correlation": correlation(x.var(axis=0), y.var(axis=0)),
             "dropout_correlation": correlation((x == 0).mean(axis=0), (y == 0).mean(axis=0)),
             "rare_genes": _rare_genes(x, y),
-            "diversity": _diversity(other[here], seed) / (_diversity(real[here], seed) or np.nan),
+            "diversity": rank_distance(other[here], seed=seed) / (rank_distance(real[here], seed=seed) or np.nan),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
     agreement = fold_change_agreement(real, conditions, other, conditions)
@@ -110,50 +108,3 @@ def _rare_genes(real: Values, other: Values) -> float:
     share = (real > 0).mean(axis=0)
     rare = (share > 0) & (share < RARE)
     return float((other[:, rare] > 0).any(axis=0).mean()) if rare.any() else np.nan
-
-
-def _diversity(x: sp.csr_matrix, seed: int) -> float:
-    """Mean rank distance of pairs of cells drawn at random; NaN where no pair has one."""
-    rng = np.random.default_rng(seed)
-    first = rng.integers(x.shape[0], size=N_RANK_PAIRS)
-    second = (first + rng.integers(1, x.shape[0], size=N_RANK_PAIRS)) % x.shape[0]
-    distances = 1 - _rank_correlations(x, first, second)
-    return float(np.nanmean(distances)) if np.isfinite(distances).any() else np.nan
-
-
-def _rank_correlations(x: sp.csr_matrix, first: NDArray[np.intp], second: NDArray[np.intp]) -> Values:
-    """Spearman's correlation of each pair of cells over the genes that either expresses; ties share a rank.
-
-    Of u such genes a cell expresses n. Its u - n zeros share the lowest rank, and a gene that has rank p among the n
-    has rank u - n + p. Less the mean rank (u + 1) / 2 this is -n / 2 for a zero, and p + (u - n - 1) / 2 above that for
-    an expressed gene, so that all sums run over expressed genes alone.
-    """
-    from scipy.stats import rankdata
-
-    x = x.sorted_indices()  # `astype` may sort its result, and the ranks have to be in the same order
-    ranks = x.astype(np.float64)
-    ranks.data = np.concatenate([rankdata(row) for row in np.split(x.data, x.indptr[1:-1])])
-    ones = ranks.copy()
-    ones.data[:] = 1
-    sizes = np.diff(x.indptr).astype(np.float64)
-    p, q, in_p, in_q = ranks[first], ranks[second], ones[first], ones[second]
-    n, m, both = sizes[first], sizes[second], _row_sums(in_p.multiply(in_q))
-    union = n + m - both
-    a, b = (union - n - 1) / 2, (union - m - 1) / 2
-    product = (
-        _row_sums(p.multiply(q))
-        + a * _row_sums(in_p.multiply(q))
-        + b * _row_sums(p.multiply(in_q))
-        + a * b * both
-        - union * n * m / 4
-    )
-    squares = [
-        _row_sums(r.multiply(r)) + shift * size * (size + 1) + size * shift**2 - union * size**2 / 4
-        for r, shift, size in ((p, a, n), (q, b, m))
-    ]
-    scale = np.sqrt(squares[0] * squares[1])
-    return np.divide(product, scale, out=np.full(len(first), np.nan), where=scale > 0)
-
-
-def _row_sums(x: Any) -> Values:
-    return np.asarray(x.sum(axis=1)).ravel()

@@ -44,6 +44,8 @@ class ModelCard:
         Empty if it does not generate.
     temperature
         Divides the log-probabilities of the labels, chosen on validation cells.
+    sampling_temperature
+        Divides the log-probabilities of the genes as they are drawn: what makes cells as diverse as the training cells.
     n_views
         Number of tie orders whose probabilities are averaged.
     rank_fit
@@ -69,6 +71,7 @@ class ModelCard:
     conditions: dict[str, Any] = field(default_factory=dict)
     levels: dict[str, np.ndarray] = field(default_factory=dict)
     temperature: float = 1.0
+    sampling_temperature: float = 1.0
     n_views: int = 1
     rank_fit: dict[str, Any] = field(default_factory=dict)
     base: dict[str, Any] = field(default_factory=dict)
@@ -167,6 +170,7 @@ def _page(card: ModelCard) -> str:
         "Genes in its vocabulary": f"{len(card.genes):,}",
         "Sentence": ", ".join(f"{name} = {value}" for name, value in card.recipe.items()),
         "Temperature": f"{card.temperature:.3f}" if card.labels else "",
+        "Sampling temperature": f"{card.sampling_temperature:.3f}" if card.conditions else "",
         "Cells": ", ".join(f"{name} {value}" for name, value in card.data.items()),
         "Seed": str(card.seed),
         "Versions": ", ".join(f"{name} {value}" for name, value in card.versions.items()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def generate(
     conditions: Mapping[str, Any] | pd.DataFrame | Iterable[Any] | str | None = None,
     n_cells: int | None = None,
     n_genes: int | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     top_p: float = 1.0,
     top_k: int | None = None,
     min_p: float = 0.0,
@@ -51,8 +52,7 @@ def generate(
 ) -> AnnData | MuData | None:
     """Generate cells with a language model.
 
-    The model writes gene names one after the other, each a gene it knows and none twice in a cell, drawn as probable as it
-    holds them for. Which genes and in what order is all that it says; the number of genes and the values that the first, the
+    The model writes gene names one after the other, each a gene it knows and none twice in a cell, drawn at its temperature. Which genes and in what order is all that it says; the number of genes and the values that the first, the
     second, the third of them get are those of a training cell of the condition, drawn at random.
 
     By default each real cell gets a generated one of its own condition, stored beside it. With ``n_cells=`` or
@@ -76,7 +76,9 @@ def generate(
     n_genes
         Most genes of a cell. By default as many as the training cells had.
     temperature
-        Above 1 makes rare genes likelier, below 1 less likely, 0 takes the most probable gene each time.
+        Above 1 makes rare genes likelier, below 1 less likely, 0 takes the most probable gene each time. By default the one
+        of the model: cells of a ``nano`` are then as diverse as its training cells; it is found when training ends, and 1 for
+        other models.
     top_p
         Draw among the most probable genes that together have this probability.
     top_k
@@ -136,7 +138,7 @@ def generate(
     >>> c2s.tl.generate(adata, model="writer")  # doctest: +SKIP
     >>> rare = c2s.tl.generate(model="writer", conditions="Platelet", n_cells=100)  # doctest: +SKIP
     """
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    sampling = Sampling(temperature=1.0 if temperature is None else temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     new = conditions is not None or n_cells is not None
     if data is None and not new:
         raise ValueError("Without data there is nothing to generate beside: say how many with n_cells= or conditions=.")
@@ -149,6 +151,8 @@ def generate(
         raise ValueError(
             "The model does not say which genes and conditions it writes: train one with tl.finetune(task='generate')."
         )
+    if temperature is None:
+        sampling = replace(sampling, temperature=writer.temperature)
     asked = writer.groupings if groupby is None else (groupby,) if isinstance(groupby, str) else tuple(groupby)
     writer.check(asked, [])
     how = {"sampling": sampling, "n_genes": n_genes, "balanced": balanced, "rng": generator, "batch_size": batch_size}

@@ -27,7 +27,7 @@ def prompted(
     genes: Sequence[str] | None = None,
     n_cells: int = 1,
     n_genes: int | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     batch_size: int | None = None,
     rng: int = 0,
     device: str = "auto",
@@ -50,7 +50,7 @@ def prompted(
     n_genes
         Most genes in each.
     temperature
-        0 writes the most probable genes.
+        0 writes the most probable genes; by default that of the model.
     batch_size
         Sentences in a batch.
     rng
@@ -68,7 +68,8 @@ def prompted(
         If the model does not know what the prompt asks for, or which genes it may write.
     """
     writer = open_writer(model, device=device, dtype="auto")
-    generator, sampling = np.random.default_rng(rng), Sampling(temperature=temperature)
+    generator = np.random.default_rng(rng)
+    sampling = Sampling(temperature=writer.temperature if temperature is None else temperature)
     if writer.genes is None:
         if genes is None:
             raise ValueError(

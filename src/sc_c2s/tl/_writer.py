@@ -47,6 +47,8 @@ class CellWriter:
         Conditions it was trained on: the values of each, with the number of training cells. Empty if it does not say.
     levels
         Values of training cells of each of these conditions, in their order.
+    temperature
+        Temperature to draw genes at, if none is asked for.
     """
 
     engine: Writer
@@ -57,6 +59,7 @@ class CellWriter:
     groupings: tuple[str, ...] | None = None
     conditions: dict[tuple[str, ...], int] = field(default_factory=dict)
     levels: Levels | None = None
+    temperature: float = 1.0
 
     def check(self, groupings: tuple[str, ...], wanted: Iterable[tuple[str, ...]]) -> None:
         """Refuse conditions that the model was not trained on."""
@@ -153,6 +156,7 @@ def open_writer(model: str | Path | LoadedModel | Writer, *, device: str, dtype:
         groupings=tuple(known["groupby"]),
         conditions={tuple(value): n for value, n in zip(known["values"], known["n_cells"], strict=True)},
         levels=Levels.from_dict(card.levels) if card.levels else None,
+        temperature=card.sampling_temperature,
     )
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 
+from sc_c2s.engine import LocalEngine, Sampling
 from sc_c2s.prompts import condition_words, generate_answer, generate_prompt, get_family
 from sc_c2s.sentences.levels import Levels
 from sc_c2s.sentences.text import quote
 
 from .augment import NONE, Augmenter, pseudo_counts
 from .cells import LabelledCells
+from .diversity import fit_sampling_temperature
 from .examples import CellsToWrite
 from .head import fit_head
 from .loss import Choice, answer_loss
@@ -28,6 +30,8 @@ JUDGED_CELLS, JUDGED_POSITIONS = 256, 4096
 """Validation cells that are looked at, and places in a batch of them."""
 HEAD_CELLS = 4000
 """Training cells that the head is fitted to."""
+COMPARED_CELLS, LEAST_COMPARED = 320, 8
+"""Training cells, and fewest of a kind, that written ones are to be as diverse as."""
 
 
 @dataclass
@@ -106,12 +110,45 @@ class Generating:
         log = self.data.log[self.learn][:, self.vocabulary]
         rng = np.random.default_rng(self.plan.settings.seed)
         levels = Levels.of(log, codes, rng, n_genes=self.plan.recipe.n_genes)
-        return {"conditions": known, "levels": levels.to_dict()}, metrics
+        said: dict[str, Any] = {"conditions": known, "levels": levels.to_dict()}
+        if self.small:
+            said["sampling_temperature"] = self._temperature(model, tokenizer, log, codes, rng)
+        return said, metrics
+
+    def _temperature(
+        self, model: Any, tokenizer: Any, log: sparse.csr_matrix, codes: np.ndarray, rng: np.random.Generator
+    ) -> float:
+        """Temperature at which cells that are written beside some training cells are as diverse as these."""
+        most = max(COMPARED_CELLS // len(self.kinds), LEAST_COMPARED)
+        some = np.concatenate([rng.permutation(np.flatnonzero(codes == g))[:most] for g in range(len(self.kinds))])
+        cells = _falling(log[some], self.plan.recipe.n_genes)
+        n = np.diff(cells.indptr)
+        prompts = [self._prompt(self.kinds[code]) for code in codes[some]]
+        engine = LocalEngine(model, tokenizer, quiet=True)
+
+        def write(temperature: float) -> sparse.csr_matrix:
+            lists = engine.generate(
+                prompts,
+                list(self.genes),
+                max_items=n,
+                min_items=n,
+                sampling=Sampling(temperature=temperature),
+                balanced=True,
+            )
+            written = np.concatenate([one.items for one in lists])
+            return sparse.csr_matrix((cells.data, written, cells.indptr), shape=cells.shape)
+
+        return fit_sampling_temperature(write, cells, codes[some])
+
+    def _prompt(self, kind: str) -> str:
+        plan = self.plan
+        return generate_prompt(
+            self.data.named[kind], family=plan.family, organism=plan.recipe.organism, n_genes=plan.recipe.n_genes
+        )
 
     def _rows(self, cells: np.ndarray) -> CellsToWrite:
         data, plan = self.data, self.plan
-        ask = partial(generate_prompt, family=plan.family, organism=plan.recipe.organism, n_genes=plan.recipe.n_genes)
-        prompts = {kind: ask(data.named[kind]) for kind in self.kinds}
+        prompts = {kind: self._prompt(kind) for kind in self.kinds}
         return CellsToWrite(
             Augmenter(self.counts[cells], np.zeros(len(cells), dtype=int), NONE, seed=plan.settings.seed),
             self.genes,
@@ -165,3 +202,13 @@ class Generating:
                 total, n = total + float(loss), n + int(count)
         model.train(was_training)
         return total / max(n, 1)
+
+
+def _falling(x: sparse.csr_matrix, n_genes: int | None) -> sparse.csr_matrix:
+    """Keep the first so many genes of each cell, in falling order."""
+    cell = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
+    order = np.lexsort((-x.data, cell))
+    if n_genes is not None:
+        order = order[np.arange(x.nnz) - x.indptr[cell] < n_genes]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(cell[order], minlength=x.shape[0]))])
+    return sparse.csr_matrix((x.data[order], x.indices[order], indptr), shape=x.shape)
