@@ -119,12 +119,14 @@ class Generating:
         self, model: Any, tokenizer: Any, log: sparse.csr_matrix, codes: np.ndarray, rng: np.random.Generator
     ) -> float:
         """Temperature at which cells that are written beside some training cells are as diverse as these."""
-        most = max(COMPARED_CELLS // len(self.kinds), LEAST_COMPARED)
-        some = np.concatenate([rng.permutation(np.flatnonzero(codes == g))[:most] for g in range(len(self.kinds))])
+        seed, at_most = self.plan.settings.seed, COMPARED_CELLS // LEAST_COMPARED
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self.kinds))[:at_most])
+        most = COMPARED_CELLS // len(chosen)
+        some = np.concatenate([rng.permutation(np.flatnonzero(codes == g))[:most] for g in chosen])
         cells = _falling(log[some], self.plan.recipe.n_genes)
         n = np.diff(cells.indptr)
         prompts = [self._prompt(self.kinds[code]) for code in codes[some]]
-        engine = LocalEngine(model, tokenizer, quiet=True)
+        engine = LocalEngine(model, tokenizer)
 
         def write(temperature: float) -> sparse.csr_matrix:
             lists = engine.generate(
