@@ -7,8 +7,8 @@
 DIR is a model directory of ``tl.finetune(task="generate")``; any other model writes the genes of scanpy's 700 cells. All rows
 but the peer's are timed in turn, in one process. ``bare steps`` feeds as many tokens through the model, one step after the
 other behind a cache, and looks at no logit: one token a step, as without forced tokens, and all rows as long as the longest.
-``plain sampling`` draws each token from the whole vocabulary, known or not, new or not, as ``transformers`` does: what the closed vocabulary costs is
-measured against it. The levers are switched off one at a time.
+``plain sampling`` draws each token from the whole vocabulary, known or not, new or not, as ``transformers`` does: what the
+closed vocabulary costs is measured against it. The levers are switched off one at a time.
 
 ``cell2sentence`` gets the same weights, the same prompts (in place of its own, so that the model understands them), the same
 number of tokens and plain sampling; the time it takes to load the model is taken off. It reads weights as bfloat16. Of what it

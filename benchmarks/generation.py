@@ -10,7 +10,7 @@ many as there are test cells. ``by abundance`` is no model: it draws genes by th
 of training cells as the model's cells do, and so does ``other sentences``: the model's sentences of shuffled kinds, with values
 of the kind asked for. ``temperature`` rows are the same model at another one. ``fitted values`` are the model's sentences with
 values from the fit of expression to rank in place of borrowed ones, ``gene-aware values`` the same with a correction for each
-gene, and for each gene in a kind, shrunk by how often it was seen. ``resampled`` are training cells drawn with replacement: what
+gene, and for each gene in a kind, shrunk by how often it was seen; its last row has sentences of shuffled kinds. ``resampled`` are training cells drawn with replacement: what
 a generator gives that has learned these cells, and nothing beyond, to perfection. scVI learns from the counts of the same training
 cells and genes, with the kind as a covariate of its decoder, and draws from its prior; it needs an interpreter that has
 scvi-tools (``--scvi-python``).
@@ -118,8 +118,8 @@ def other_sentences(made: ad.AnnData, seed: int) -> ad.AnnData:
     """The genes of cells of other kinds, in their order, with the values of the kind that was asked for."""
     shuffled = np.random.default_rng(seed).permutation(made.n_obs)
     rows, values = [], []
-    for cell, other in enumerate(shuffled):
-        genes = made.var_names.get_indexer(made.obs["c2s_generated_sentence"].iloc[other].split())
+    for cell, sentence in enumerate(made.obs["c2s_generated_sentence"].iloc[shuffled]):
+        genes = made.var_names.get_indexer(sentence.split())
         falling = -np.sort(-made.X[cell].data)
         n = min(len(genes), len(falling))
         rows.append(genes[:n])
@@ -232,9 +232,14 @@ def measured(
     others["gene-aware values"] = fitted_values(made, train, seed, gene_aware=True)
     others["resampled"] = resampled(train, test.obs["kind"], seed)
     others["by abundance"] = by_abundance(train, test.obs["kind"], seed)
+    swapped = made.copy()
+    order = np.random.default_rng(seed).permutation(made.n_obs)
+    swapped.obs["c2s_generated_sentence"] = made.obs["c2s_generated_sentence"].to_numpy()[order]
+    gene_aware_others = fitted_values(swapped, train, seed, gene_aware=True)
     if options.scvi_python and name != "pbmc700":
         counts = sizes[sizes >= LEAST]
         others["scVI"] = by_scvi(learn, genes, counts, options.scvi_python, seed, folder / f"{name}-{seed}-scvi.h5ad")
+    others["gene-aware, other sentences"] = gene_aware_others  # last, so that it changes no draw of the others
     tables = {}
     for space in ("pca", programs()):
         table = c2s.metrics.generation(
@@ -255,7 +260,8 @@ def measured(
     about = pd.concat(told, names=["source"])
     print(
         f"{name} seed {seed}: trained in {(trained - clock) / 60:.1f} min, {test.n_obs} cells of "
-        f"{int(about.loc['generated', 'n_genes'].iloc[0])} genes written in {written - trained:.0f} s",
+        f"{int(about.loc['generated', 'n_genes'].iloc[0])} genes written in {written - trained:.0f} s at temperature "
+        f"{made.uns['temperature']:.3f}",
         flush=True,
     )
     return tables, about
@@ -268,6 +274,7 @@ def written_by(model: Path, tested: ad.AnnData, seed: int, options: argparse.Nam
     c2s.tl.generate(cells, model=model, rng=seed, **how)
     made = c2s.get.generated(cells)
     made.obs["kind"] = tested.obs["kind"]
+    made.uns["temperature"] = cells.uns["c2s_generated"]["params"]["temperature"]
     return made[:, pd.Index(cells.uns["c2s_generated"]["var_names"])].copy()
 
 

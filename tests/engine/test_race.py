@@ -71,8 +71,6 @@ def test_balanced_rows_have_each_token_about_as_often_as_expected() -> None:
             assert (written.sum(dim=1) == 10).all()
             counts.append(written.sum(dim=0).numpy())
         scatter[balanced] = np.var(counts, axis=0).mean()
-        mean = np.mean(counts, axis=0)
-    assert mean.sum() == pytest.approx(500)
     assert scatter[True] < 0.5 * scatter[False]
 
 

@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 from sc_c2s.training.diversity import fit_sampling_temperature
+from sc_c2s.training.generate import _falling
 
 N_CELLS, N_GENES = 120, 200
 
@@ -46,3 +47,14 @@ def test_it_does_not_run_away() -> None:
     """Cells that are all alike, whatever the temperature."""
     same = cells(1)[[0] * N_CELLS]
     assert fit_sampling_temperature(lambda t: same, cells(1), np.zeros(N_CELLS)) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("n_genes", "columns", "values"),
+    [(None, [2, 0, 1, 3], [3, 1, 5, 4]), (1, [2, 1], [3, 5]), (9, [2, 0, 1, 3], [3, 1, 5, 4])],
+)
+def test_the_first_genes_of_each_cell_in_falling_order(n_genes, columns, values) -> None:
+    found = _falling(sparse.csr_matrix([[1, 0, 3, 0], [0, 0, 0, 0], [0, 5, 0, 4]]), n_genes)
+    assert found.indices.tolist() == columns
+    assert found.data.tolist() == values
+    assert np.diff(found.indptr).tolist() == [min(n, n_genes or n) for n in (2, 0, 2)]
