@@ -23,8 +23,12 @@ from .distances import (
     mmd,
     sliced_wasserstein,
 )
+from .effects import direction_match, discrimination_score, pearson_delta
 from .fold_changes import fold_change_agreement, log_fold_changes, top_gene_overlap, top_genes
 from .generation import generation
+from .perturbation import perturbation
+from .perturbation_baselines import perturbation_baselines
+from .programs import program_scores, read_gmt
 from .scvi import scvi_cells
 from .sentences import generated_sentences
 
@@ -37,6 +41,8 @@ __all__ = [
     "annotation_table",
     "chance_calibration_error",
     "confusion",
+    "direction_match",
+    "discrimination_score",
     "energy_distance",
     "expected_calibration_error",
     "fold_change_agreement",
@@ -48,6 +54,11 @@ __all__ = [
     "median_bandwidth",
     "mmd",
     "paired",
+    "pearson_delta",
+    "perturbation",
+    "perturbation_baselines",
+    "program_scores",
+    "read_gmt",
     "reliability",
     "scvi_cells",
     "sliced_wasserstein",
