@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sc_c2s.training.loss import IGNORED, Choice, answer_loss
+from sc_c2s.training.loss import IGNORED, Choice, answer_loss, shares_loss
 from sc_c2s.training.sft import Collator
 
 N = 30
@@ -75,3 +75,21 @@ def test_some_places_stand_for_all(rows, make_llama) -> None:
         drawn = np.array([float(answer_loss(model, batch, few)[0]) for _ in range(300)])
     assert drawn.std() > 0
     assert drawn.mean() == pytest.approx(float(whole), rel=0.1)
+
+
+def test_shares_are_told_behind_the_prompt(make_llama) -> None:
+    model = make_llama(N)
+    rng = np.random.default_rng(1)
+    words = torch.tensor([17, 3, 11])
+    rows = [
+        {"input_ids": list(rng.integers(1, N, size=n)), "labels": [IGNORED] * n, "shares": rng.dirichlet(np.ones(3))}
+        for n in (3, 8, 5)
+    ]
+    total, n, _ = shares_loss(model, Collator(PAD)(rows), Choice(words, shares=True))
+    wanted = 0.0
+    for row in rows:
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, -1, words].double()
+        wanted -= float((torch.from_numpy(row["shares"]) * torch.log_softmax(logits, 0)).sum())
+    assert int(n) == 3
+    assert float(total.detach()) == pytest.approx(wanted, rel=1e-5)

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 FORMAT_VERSION = 1
 CARD = "c2s.json"
 HISTORY = "history.csv"
-LEVELS = "levels.safetensors"
+ARRAYS = {"levels": "levels.safetensors", "shifts": "shifts.safetensors"}
+"""Files of the fields that are arrays."""
 _MODEL = ("config.json", "adapter_config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 
 
@@ -42,6 +43,13 @@ class ModelCard:
     levels
         Values of some training cells of each condition, without their genes, in a file of their own.
         Empty if it does not generate.
+    perturbations
+        What it can be asked to do to cells: ``condition_key``, ``control``, ``groupby`` of the ``contexts``, the perturbations
+        (``values``), how many cells were perturbed (``n_cells``, contexts × perturbations), the ``pairing``, and the ``scale`` of
+        changes. Empty if it does not perturb.
+    shifts
+        Means of the control cells of each context (``control_means``, contexts × genes), and what each perturbation added to them
+        (``shifts``, contexts × perturbations × genes), in a file of their own. Empty if it does not perturb.
     temperature
         Divides the log-probabilities of the labels, chosen on validation cells.
     sampling_temperature
@@ -70,6 +78,8 @@ class ModelCard:
     labels: list[str] = field(default_factory=list)
     conditions: dict[str, Any] = field(default_factory=dict)
     levels: dict[str, np.ndarray] = field(default_factory=dict)
+    perturbations: dict[str, Any] = field(default_factory=dict)
+    shifts: dict[str, np.ndarray] = field(default_factory=dict)
     temperature: float = 1.0
     sampling_temperature: float = 1.0
     n_views: int = 1
@@ -105,14 +115,15 @@ def write(path: str | Path, card: ModelCard, *, history: pd.DataFrame | None = N
     """Write the card, a page for readers and the training history beside the weights."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    if card.levels:
-        save_file({name: np.ascontiguousarray(x) for name, x in card.levels.items()}, path / LEVELS)
+    for name, file in ARRAYS.items():
+        if arrays := getattr(card, name):
+            save_file({one: np.ascontiguousarray(x) for one, x in arrays.items()}, path / file)
     if history is not None:
         history.to_csv(path / HISTORY, index=False)
     (path / "README.md").write_text(_page(card), encoding="utf-8")
     # The card comes last and in one move: a directory that has it is whole.
     unfinished = path / f"{CARD}.part"
-    fields_of_card = {name: value for name, value in asdict(card).items() if name != "levels"}
+    fields_of_card = {name: value for name, value in asdict(card).items() if name not in ARRAYS}
     unfinished.write_text(json.dumps(fields_of_card, indent=1, default=_plain), encoding="utf-8")
     unfinished.replace(path / CARD)
 
@@ -137,9 +148,9 @@ def read(path: str | Path) -> ModelCard:
             "update sc-c2s."
         )
     known = {f.name for f in fields(ModelCard)}
-    arrays = Path(path) / LEVELS
-    levels = load_file(arrays) if arrays.is_file() else {}
-    return ModelCard(**{name: value for name, value in stored.items() if name in known}, levels=levels)
+    files = {name: Path(path) / file for name, file in ARRAYS.items()}
+    arrays: dict[str, Any] = {name: load_file(file) for name, file in files.items() if file.is_file()}
+    return ModelCard(**{name: value for name, value in stored.items() if name in known}, **arrays)
 
 
 def read_history(path: str | Path) -> pd.DataFrame:
@@ -167,6 +178,7 @@ def _page(card: ModelCard) -> str:
         "Started from": ", ".join(f"{name} {value}" for name, value in card.base.items() if value is not None),
         "Labels": ", ".join(card.labels),
         "Conditions": "; ".join(", ".join(value) for value in card.conditions.get("values", [])),
+        "Perturbations": ", ".join(card.perturbations.get("values", [])),
         "Genes in its vocabulary": f"{len(card.genes):,}",
         "Sentence": ", ".join(f"{name} = {value}" for name, value in card.recipe.items()),
         "Temperature": f"{card.temperature:.3f}" if card.labels else "",
@@ -199,7 +211,7 @@ def _page(card: ModelCard) -> str:
     )
 
 
-_SCORES = ("accuracy", "macro_f1", "balanced_accuracy", "ece", "nats_per_gene")
+_SCORES = ("accuracy", "macro_f1", "balanced_accuracy", "ece", "nats_per_gene", "pearson_delta")
 _LIMITS = {
     "annotate": (
         "It answers with one of its own labels for any cell it is shown, cell types it never saw included: look at",
@@ -208,5 +220,10 @@ _LIMITS = {
     "generate": (
         "It writes cells like those it was trained on, and knows no other condition and no other gene. Generated cells show",
         "what the model has learned; they are no measurements, and no number of them makes a difference more significant.",
+    ),
+    "perturb": (
+        "It says what a perturbation does on average to cells like the one it reads, from the perturbations it was trained on;",
+        "how far cells are from those is told with every prediction. Set it beside the shifts of the training cells that the",
+        "result carries before believing that it adds to them.",
     ),
 }

@@ -71,6 +71,16 @@ class LabelledCells:
         values = zip(self.kinds, self._values(), strict=True)
         return {kind: dict(zip(self.groupings, value, strict=True)) for kind, value in values}
 
+    @cached_property
+    def perturbations(self) -> np.ndarray:
+        """Value of the last grouping of each cell."""
+        return np.array([value[-1] for value in self._values()], dtype=object)
+
+    @cached_property
+    def contexts(self) -> np.ndarray:
+        """Values of the groupings before the last of each cell, joined."""
+        return np.array([JOIN.join(value[:-1]) for value in self._values()], dtype=object)
+
     def to_judge(self, which: str, known: np.ndarray, what: str) -> np.ndarray:
         """Numbers of the cells in one set that a model can be judged on; some have to be left to choose on."""
         cells = self.of(which)[known[self.of(which)]]

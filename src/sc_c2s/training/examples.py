@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,19 @@ class Rows(Protocol):
     @property
     def lengths(self) -> np.ndarray:
         """Number of genes of each cell."""
+        ...
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """Rows whose answer is a share of every word."""
+
+    def prompt(self, cell: int, i: int) -> str:
+        """Prompt of the ``i``-th row."""
+        ...
+
+    def shares(self, cell: int) -> np.ndarray:
+        """Share that each word should have."""
         ...
 
 

@@ -24,11 +24,15 @@ class Choice:
     most
         Most positions of a batch that are looked at; ``None`` for all. Those of a training step are drawn anew each time, those
         of an evaluation are evenly spaced.
+    shares
+        Whether an answer is the share of every token rather than one of them, see :func:`shares_loss`; ``tokens`` may then stand in
+        any order.
     """
 
     tokens: torch.Tensor
     once: bool = False
     most: int | None = None
+    shares: bool = False
 
 
 def answer_loss(
@@ -80,6 +84,29 @@ def answer_loss(
     if isinstance(keep, torch.Tensor):
         total = total * n / (targets != IGNORED).sum().clamp(min=1)
     return total, n, output
+
+
+def shares_loss(model: Any, inputs: dict[str, Any], choice: Choice) -> tuple[torch.Tensor, torch.Tensor, Any]:
+    """Cross-entropy of the shares that tokens should have behind each prompt, summed over the rows.
+
+    Parameters
+    ----------
+    model
+        Causal language model.
+    inputs
+        ``input_ids``, ``attention_mask`` and ``position_ids`` of the prompts, and ``shares`` (rows × tokens of the choice).
+    choice
+        Which tokens these are.
+
+    Returns
+    -------
+    The sum, the number of rows, and the output of the model.
+    """
+    read = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids")}
+    output = model(**read, logits_to_keep=1, use_cache=False)
+    logs = torch.log_softmax(output.logits[:, -1, choice.tokens.to(output.logits.device)].float(), dim=1)
+    shares = inputs["shares"].to(logs)
+    return -(shares * logs).sum(), torch.tensor(len(shares), device=logs.device), output
 
 
 def _some(columns: torch.Tensor, n: int, *, drawn: bool) -> torch.Tensor:

@@ -19,10 +19,33 @@ NANO_ROWS, NANO_EPOCHS = 2_000, (1, 20)
 NANO_RATE, PRETRAINED_RATE = 5e-5, 2e-4
 WRITER_TOP_GENES, WRITER_ROWS, WRITER_RATE = 2000, 16_000, 1e-3
 """The same of a nano that writes cells: every gene of a cell is something to learn from, and to learn."""
+PERTURBER_ROWS = 10_000
 PRETRAINED_EPOCHS, PRETRAINED_PATIENCE = 3, 3
 PRETRAINED_GENES = 200
 """Sentence of a pretrained model, which spends three or four tokens on a gene."""
 N_EVALUATIONS = 10
+
+
+@dataclass(frozen=True)
+class PerturbingPlan:
+    """What the perturbation task learns from.
+
+    Attributes
+    ----------
+    condition_key
+        What a perturbation is called in prompts.
+    control
+        Value of cells to which nothing was done.
+    pairing
+        How a control cell gets its perturbed partner.
+    pull
+        How strongly the read-out is held to the mean change.
+    """
+
+    condition_key: str
+    control: str
+    pairing: str = "random"
+    pull: float = 1e-5
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,8 @@ class Plan:
         How the trainer is run.
     tasks
         What is learned.
+    perturbing
+        What the perturbation task learns from, if it is one of them.
     """
 
     family: str
@@ -54,6 +79,12 @@ class Plan:
     augmentation: Augmentation
     settings: Settings
     tasks: tuple[str, ...] = ("annotate",)
+    perturbing: PerturbingPlan | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether words have other vectors where they are written than where they are read."""
+        return bool({"generate", "perturb"} & set(self.tasks))
 
 
 def make_plan(
@@ -69,11 +100,12 @@ def make_plan(
     batch_size: int = 32,
     learning_rate: float | None = None,
     patience: int | None = None,
+    perturbing: PerturbingPlan | None = None,
 ) -> Plan:
     """Fill in what was not asked for; it depends on the kind of model and the number of training cells."""
-    small, writer = start.small, start.small and "generate" in tasks
+    small, writer = start.small, start.small and bool({"generate", "perturb"} & set(tasks))
     if n_epochs is None:
-        rows = WRITER_ROWS if writer else NANO_ROWS
+        rows = PERTURBER_ROWS if "perturb" in tasks else WRITER_ROWS if writer else NANO_ROWS
         n_epochs = int(np.clip(rows / n_train, *NANO_EPOCHS)) if small else PRETRAINED_EPOCHS
     if n_genes is None and not small:
         n_genes = PRETRAINED_GENES
@@ -99,4 +131,5 @@ def make_plan(
             seed=seed,
         ),
         tasks=tasks,
+        perturbing=perturbing,
     )

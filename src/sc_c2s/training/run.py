@@ -27,6 +27,7 @@ from .cells import LabelledCells
 from .examples import Rows, interleave, schedule
 from .generate import Generating
 from .loss import Choice
+from .perturb import Perturbing, perturbation_embeddings
 from .plan import Plan
 from .split import SETS, TRAIN, VALIDATION
 from .start import NANO, Start
@@ -68,7 +69,7 @@ class Task(Protocol):
         ...
 
 
-TASKS: dict[str, Callable[..., Task]] = {"annotate": Annotating, "generate": Generating}
+TASKS: dict[str, Callable[..., Task]] = {"annotate": Annotating, "generate": Generating, "perturb": Perturbing}
 
 
 def train_model(
@@ -114,7 +115,7 @@ def train_model(
     tasks: list[Task] = [TASKS[name](data, plan, vocabulary, start.small) for name in plan.tasks]
     others = [word for task in tasks for word in task.words]
     placed = _placed(data, plan, vocabulary, others) if start.base["name"] == NANO else {}
-    model, tokenizer = start.open([*others, *map(quote, genes)], placed, "generate" in plan.tasks)
+    model, tokenizer = start.open([*others, *map(quote, genes)], placed, plan.writes)
 
     def validate(model: PreTrainedModel) -> dict[str, float]:
         scores: dict[str, float] = defaultdict(float)
@@ -191,13 +192,15 @@ def _placed(data: LabelledCells, plan: Plan, vocabulary: np.ndarray, others: lis
     """Where the words of a new nano start; every other model has its own embeddings, and reads many more genes."""
     learn, seed = data.of(TRAIN), plan.settings.seed
     log, words = data.log[learn][:, vocabulary], [quote(gene) for gene in data.genes[vocabulary]]
-    if "generate" not in plan.tasks:
+    if not plan.writes:
         embeddings = gene_embeddings(log, data.labels[learn], n_dims=WIDTH, seed=seed)
         return dict(zip(words, embeddings, strict=True)) | dict.fromkeys(others, nothing(embeddings.shape[1]))
     kinds = data.kinds[learn]
     embeddings, conditions, begin = writer_embeddings(log, kinds, n_dims=WIDTH, n_conditions=CONDITIONS, seed=seed)
     family = get_family(plan.family)
     placed = dict(zip(words, embeddings, strict=True)) | dict.fromkeys(others, nothing(WIDTH)) | {family.begin: begin}
+    if plan.perturbing is not None:
+        return placed | perturbation_embeddings(log, data.perturbations[learn], family)
     if data.groupings:
         placed |= {condition_words(data.named[kind], family)[1]: vector for kind, vector in conditions.items()}
     return placed

@@ -29,8 +29,8 @@ from trl import SFTConfig, SFTTrainer
 
 from sc_c2s._progress import progress
 
-from .examples import Rows
-from .loss import IGNORED, Choice, answer_loss
+from .examples import Rows, Shared
+from .loss import IGNORED, Choice, answer_loss, shares_loss
 
 CHECKPOINTS = "checkpoints"
 # transformers renamed the switch; TRL turns it on, which costs time where memory is not short.
@@ -124,7 +124,13 @@ def train(
     with quiet():
         on_cpu = next(model.parameters()).device.type == "cpu"
         config = _config(settings, n_steps, output_dir, precision=precision, on_cpu=on_cpu)
-        dataset = as_dataset(tokenizer, rows, order, closing=[choice is None for choice in choices])
+        dataset = as_dataset(
+            tokenizer,
+            rows,
+            order,
+            closing=[choice is None for choice in choices],
+            shared=[choice is not None and choice.shares for choice in choices],
+        )
         trainer = AnswerTrainer(
             model=model,
             args=config,
@@ -234,9 +240,13 @@ class AnswerTrainer(SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Cross-entropy of the answers, see :func:`answer_loss`."""
+        """Cross-entropy of the answers, see :func:`answer_loss` and :func:`shares_loss`."""
         choice = self.choices[int(inputs["task"][0])]
-        total, n, output = answer_loss(model, inputs, choice)
+        if choice is not None and choice.shares:
+            total, n, output = shares_loss(model, inputs, choice)
+            num_items_in_batch = None  # no token is learned, but their shares
+        else:
+            total, n, output = answer_loss(model, inputs, choice)
         loss = total / (n if num_items_in_batch is None else num_items_in_batch)
         return (loss, output) if return_outputs else loss
 
@@ -295,6 +305,8 @@ class Collator:
             "position_ids": np.maximum(mask.cumsum(axis=1) - 1, 0),
             "task": np.array([row.get("task", 0) for row in rows]),
         }
+        if "shares" in rows[0]:
+            batch["shares"] = np.stack([row["shares"] for row in rows])
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
 
@@ -336,17 +348,32 @@ class OneBar(TrainerCallback):
 
 
 def as_dataset(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Rows], order: np.ndarray, *, closing: Sequence[bool] = (True,)
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Rows],
+    order: np.ndarray,
+    *,
+    closing: Sequence[bool] = (True,),
+    shared: Sequence[bool] | None = None,
 ) -> Dataset:
-    """Rows as a dataset that writes and tokenises each of them when it is read; ``closing`` adds the end token."""
+    """Rows as a dataset that writes and tokenises each of them when it is read.
+
+    ``closing`` adds the end token to the answers of a task; ``shared`` gives the shares of its words in place of answers.
+    """
 
     def write(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         made: dict[int, dict[str, Any]] = {}
         for task in set(batch["task"]):
             places = [place for place, other in enumerate(batch["task"]) if other == task]
-            pairs = [rows[task].row(batch["cell"][place], batch["i"][place]) for place in places]
-            made |= zip(places, tokenise(tokenizer, pairs, closing=closing[task]), strict=True)
-        read = {name: [made[place][name] for place in range(len(made))] for name in ("input_ids", "labels")}
+            asked = [(batch["cell"][place], batch["i"][place]) for place in places]
+            source = rows[task]
+            if shared is not None and shared[task] and isinstance(source, Shared):
+                done = tokenise(tokenizer, [(source.prompt(*one), "") for one in asked], closing=False)
+                for one, (cell, _) in zip(done, asked, strict=True):
+                    one["shares"] = source.shares(cell)
+            else:
+                done = tokenise(tokenizer, [source.row(*one) for one in asked], closing=closing[task])
+            made |= zip(places, done, strict=True)
+        read = {name: [made[place][name] for place in range(len(made))] for name in made[0]}
         return {**read, "task": batch["task"]}
 
     columns = {"task": order[:, 0], "cell": order[:, 1], "i": np.arange(len(order))}

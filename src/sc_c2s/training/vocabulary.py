@@ -145,19 +145,36 @@ def writer_embeddings(
 
     names = sorted(set(labels))
     means = np.stack([np.asarray(x[labels == name].mean(axis=0)).ravel() for name in names])
-    if len(names) <= n_conditions:
-        where = np.eye(len(names), n_conditions)
+    conditions = condition_embeddings(means, n_dims=n_dims, n_conditions=n_conditions)
+    begin = nothing(n_dims)
+    begin[n_conditions + 1] = 1
+    return genes, dict(zip(names, conditions, strict=True)), np.sqrt(0.5) * begin
+
+
+def condition_embeddings(means: np.ndarray, *, n_dims: int, n_conditions: int) -> np.ndarray:
+    """Place the words of conditions in the leading dimensions, see :func:`writer_embeddings`.
+
+    Parameters
+    ----------
+    means
+        Mean expression of each condition (conditions × genes).
+    n_dims, n_conditions
+        As there.
+
+    Returns
+    -------
+    Conditions × dimensions.
+    """
+    if len(means) <= n_conditions:
+        where = np.eye(len(means), n_conditions)
     else:
         left, size, _ = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)
         where = (left * size)[:, :n_conditions]
         where /= np.maximum(np.linalg.norm(where, axis=1, keepdims=True), 1e-6)
-    conditions = np.zeros((len(names), n_dims))
+    conditions = np.zeros((len(means), n_dims))
     conditions[:, : where.shape[1]] = where
     conditions[:, n_conditions] = 1
-    begin = nothing(n_dims)
-    begin[n_conditions + 1] = 1
-    half = np.sqrt(0.5)
-    return genes, dict(zip(names, half * conditions, strict=True)), half * begin
+    return np.sqrt(0.5) * conditions
 
 
 def nothing(n_dims: int) -> np.ndarray:

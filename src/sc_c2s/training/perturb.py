@@ -1,0 +1,356 @@
+"""The perturbation task as it is learned: which genes rise and fall when something is done to a cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from sc_c2s.engine import LocalEngine
+from sc_c2s.engine.scoring import probabilities
+from sc_c2s.metrics.effects import pearson_delta
+from sc_c2s.models.nano import CONDITIONS, WIDTH
+from sc_c2s.prompts import PromptFamily, change_answer, get_family, perturb_prompt, perturbation_parts
+from sc_c2s.sentences.changes import at_level, change_words, in_proportion, to_changes, to_shares
+from sc_c2s.sentences.text import quote
+
+from .augment import NONE, Augmenter, pseudo_counts
+from .cells import LabelledCells
+from .loss import Choice
+from .pairs import LEAST_CELLS, Matched, Pairs, match
+from .pairs import NONE as UNSEEN
+from .plan import Plan
+from .readout import fit_readout
+from .split import TEST, TRAIN, VALIDATION
+from .vocabulary import condition_embeddings
+
+MOST_COUNTED = 100
+"""Cells beyond these make a pair no more reliable, and no more frequent."""
+UNCHANGED = 0.2
+"""Share of the rows in which nothing is done to a cell."""
+JUDGED_CELLS = 32
+"""Control cells of a context that are looked at."""
+READ_ROWS = 3000
+"""Rows that the start is fitted to."""
+
+
+@dataclass(frozen=True)
+class ChangeRows:
+    """Rows of the perturbation task: a control cell, what is done to it, and what changes.
+
+    Attributes
+    ----------
+    cells
+        Makes variants of control cells.
+    words
+        Gene names as they stand in a sentence.
+    prompts
+        Writes the prompt of each kind of row around a sentence.
+    targets
+        Gives the shares of the words for a row.
+    cell, kind
+        Control cell and kind of each row.
+    answers
+        What may be answered.
+    n_genes
+        Longest sentence; ``None`` for no limit.
+    seed
+        Draws the answer of a row, where it is one word.
+    """
+
+    cells: Augmenter
+    words: np.ndarray
+    prompts: Any
+    targets: Any
+    cell: np.ndarray
+    kind: np.ndarray
+    answers: list[str]
+    n_genes: int | None
+    seed: int
+
+    def row(self, row: int, i: int) -> tuple[str, str]:
+        """Prompt of the ``i``-th row, and one word, drawn by its share."""
+        share = self.shares(row)
+        word = np.random.default_rng([self.seed, i]).choice(len(share), p=share / share.sum())
+        return self.prompt(row, i), self.answers[word]
+
+    def prompt(self, row: int, i: int) -> str:
+        """Prompt of the ``i``-th row, which shows a variant of its cell."""
+        genes = self.cells.variant(self.cell[row], i)[: self.n_genes]
+        return self.prompts(self.kind[row], " ".join(self.words[genes]))
+
+    def shares(self, row: int) -> np.ndarray:
+        """Share that each word should have."""
+        return self.targets(self.cell[row], self.kind[row])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of genes of each row's cell."""
+        return self.cells.counts.getnnz(axis=1)[self.cell]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Cells that the model is judged on.
+
+    Attributes
+    ----------
+    perturbation
+        What was done to them.
+    cells
+        Numbers of control cells to read.
+    before, after
+        Mean of the control cells, and of the perturbed ones.
+    weight
+        Weight of their loss: a mean over few cells says less.
+    """
+
+    perturbation: str
+    cells: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    weight: float
+
+
+@dataclass
+class Perturbing:
+    """Prompts, answers and scores of the perturbations of some cells.
+
+    Attributes
+    ----------
+    data
+        The cells; the last of their groupings is the perturbation.
+    plan
+        What to do with them.
+    vocabulary
+        Columns of the genes that are read and written.
+    small
+        Whether each word is one token of its own.
+    """
+
+    data: LabelledCells
+    plan: Plan
+    vocabulary: np.ndarray
+    small: bool
+    _matched: dict[tuple[str, str], Matched] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        data, plan = self.data, self.plan
+        assert plan.perturbing is not None
+        self.how = plan.perturbing
+        self.genes = np.array([quote(gene) for gene in data.genes[self.vocabulary]], dtype=object)
+        self.known_genes = set(data.genes[self.vocabulary])
+        self.log = data.log[:, self.vocabulary].tocsr()
+        self.counts = pseudo_counts(data.x[:, self.vocabulary])
+        self.context, self.perturbation = data.contexts, data.perturbations
+        self.pairs = self._pairs(np.isin(data.split, [TRAIN]))
+        if not self.pairs.known:
+            raise ValueError(
+                f"In no context of the training cells are there {LEAST_CELLS} control cells ({self.how.control!r}) and as many "
+                f"perturbed ones, so there is nothing to learn: check control= and groupby=."
+            )
+        self.reference = self.pairs.control_means.mean(axis=0)
+        told = {pair: self._told(self.pairs.shift(*pair), pair[0]) for pair in self.pairs.known}
+        totals = [np.abs(change).sum() for change in told.values()]
+        self.scale = float(max(totals)) * 1.1
+        self.kinds = [self.how.control, *self.pairs.perturbations]
+        self.answers = [change_answer(word) for word in change_words(self.genes)]
+        self._shares = {
+            pair: to_shares(change[None], self.scale)[0].astype(np.float32) for pair, change in told.items()
+        }
+        self._still = to_shares(np.zeros((1, len(self.genes))), self.scale)[0].astype(np.float32)
+        self.checked = self._judged(VALIDATION)
+        if not self.checked:
+            raise ValueError(
+                "No validation cell is perturbed in a context with control cells, so there is nothing to choose on: use another "
+                "validation_size=, split_key= or rng=."
+            )
+
+    @property
+    def words(self) -> list[str]:
+        """Words beside genes that prompts and answers need."""
+        family = get_family(self.plan.family)
+        named = [family.answer(part).strip() for kind in self.kinds for part in perturbation_parts(kind)]
+        return [*family.words, family.term(self.how.condition_key), *dict.fromkeys(named), *change_words(self.genes)]
+
+    def rows(self) -> ChangeRows:
+        """Rows to learn from: every pair as often as its cells are reliable."""
+        rng = np.random.default_rng(self.plan.settings.seed)
+        weights = {pair: min(self.pairs.size(*pair), MOST_COUNTED) ** 0.5 for pair in self.pairs.known}
+        learn = np.flatnonzero(self.data.split == TRAIN)
+        n_rows = max(int((self.perturbation[learn] == self.how.control).sum()), len(weights))
+        cells, kinds = [], []
+        for (context, name), weight in weights.items():
+            n = max(round(n_rows * weight / sum(weights.values())), 1)
+            some = np.resize(rng.permutation(self._controls[context]), n)
+            cells.append(some)
+            nothing = rng.random(n) < UNCHANGED
+            kinds.append(np.where(nothing, 0, self.kinds.index(name)))
+        groups = np.unique(self.context, return_inverse=True)[1]
+        return ChangeRows(
+            cells=Augmenter(self.counts, groups, self.plan.augmentation, seed=self.plan.settings.seed),
+            words=self.genes,
+            prompts=lambda kind, sentence: self.prompt(sentence, self.kinds[kind]),
+            targets=self._target,
+            cell=np.concatenate(cells),
+            kind=np.concatenate(kinds),
+            answers=self.answers,
+            n_genes=self.plan.recipe.n_genes,
+            seed=self.plan.settings.seed,
+        )
+
+    def choice(self, tokenizer: Any) -> Choice | None:
+        """Let a small model give each word a share."""
+        return Choice(self._ids(tokenizer), shares=True) if self.small else None
+
+    def place(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
+        """Start the words for changes at a linear model of what the rest of the model says."""
+        rows = self.rows()
+        some = rng.permutation(len(rows.cell))[:READ_ROWS]
+        states = LocalEngine(model, tokenizer, quiet=True).embed([rows.prompt(int(row), int(row)) for row in some])
+        targets = {self._key(rows.cell[row], rows.kind[row]): i for i, row in enumerate(some)}
+        names = list(targets)
+        shares = np.stack([rows.shares(int(some[targets[name]])) for name in names])
+        place = {name: i for i, name in enumerate(names)}
+        which = np.array([place[self._key(rows.cell[row], rows.kind[row])] for row in some])
+        vectors = fit_readout(states, shares, which, rows.kind[some], pull=self.how.pull, seed=self.plan.settings.seed)
+        head = model.get_output_embeddings().weight
+        with torch.no_grad():
+            head[self._ids(tokenizer).to(head.device)] = torch.from_numpy(vectors).to(head)
+
+    def finish(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
+        """Leave it as it is."""
+
+    def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
+        """Score the validation cells: cross-entropy of the changes in nats, and their correlation."""
+        return self._scores(model, tokenizer, self.checked)
+
+    def report(self, model: Any, tokenizer: Any) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+        """Give what the card has to say, and the scores on validation and test cells."""
+        sets = {VALIDATION: self.checked, TEST: self._judged(TEST)}
+        metrics = {
+            name: {"pearson_delta": self._scores(model, tokenizer, judged)["pearson_delta"]}
+            for name, judged in sets.items()
+            if judged
+        }
+        pairs = self.pairs
+        said = {
+            "perturbations": {
+                "condition_key": self.how.condition_key,
+                "control": self.how.control,
+                "groupby": list(self.data.groupings[:-1]),
+                "contexts": pairs.contexts,
+                "values": pairs.perturbations,
+                "n_cells": [[len(pairs.cells(c, p)) for p in pairs.perturbations] for c in pairs.contexts],
+                "scale": self.scale,
+                "pairing": self.how.pairing,
+            },
+            "shifts": {
+                "control_means": pairs.control_means.astype(np.float32),
+                "shifts": pairs.shifts.astype(np.float32),
+            },
+        }
+        return said, metrics
+
+    def prompt(self, sentence: str, perturbation: str) -> str:
+        """Ask for the changes of one cell."""
+        return perturb_prompt(
+            sentence,
+            perturbation,
+            family=self.plan.family,
+            condition_key=self.how.condition_key,
+            genes=self.known_genes,
+            organism=self.plan.recipe.organism,
+        )
+
+    def _pairs(self, used: np.ndarray) -> Pairs:
+        here = np.where(used, self.perturbation, UNSEEN)
+        return Pairs(self.log, self.context, here, self.how.control)
+
+    @property
+    def _controls(self) -> dict[str, np.ndarray]:
+        return {context: self.pairs.cells(context, self.how.control) for context in self.pairs.contexts}
+
+    def _key(self, cell: int, kind: int) -> tuple[Any, ...]:
+        """Name what the target of a row depends on."""
+        if self.how.pairing == "random" or not kind:
+            return (self.context[cell] if kind else "", int(kind))
+        return (int(cell), int(kind))
+
+    def _target(self, cell: int, kind: int) -> np.ndarray:
+        """Give the shares that follow for one control cell."""
+        if not kind:
+            return self._still
+        pair = str(self.context[cell]), self.kinds[kind]
+        if self.how.pairing == "random":
+            # Over all partners that may be drawn, the mean of what is to be learned is the difference of the means.
+            return self._shares[pair]
+        if pair not in self._matched:
+            rng = np.random.default_rng(self.plan.settings.seed)
+            self._matched[pair] = match(self.pairs, *pair, pairing=self.how.pairing, rng=rng)
+        matched = self._matched[pair]
+        place = np.flatnonzero(matched.controls == cell)
+        change = matched.change(self.log, int(place[0])) if len(place) else self.pairs.shift(*pair)
+        return to_shares(self._told(change, pair[0])[None], self.scale)[0].astype(np.float32)
+
+    def _told(self, change: np.ndarray, context: str) -> np.ndarray:
+        """Write a change of one context in the way that the model is told it."""
+        return in_proportion(change, self.pairs.control_means[self.pairs.contexts.index(context)], self.reference)
+
+    def _judged(self, which: str) -> list[Judged]:
+        """Give the pairs of one set."""
+        rng = np.random.default_rng(self.plan.settings.seed)
+        seen = self._pairs(self.data.split == which)
+        every = self._pairs(np.ones(len(self.context), dtype=bool))
+        found = []
+        for name in self.pairs.perturbations if which == VALIDATION else seen.perturbations:
+            for context in every.contexts:
+                perturbed = seen.cells(context, name)
+                if len(perturbed) < (1 if which == VALIDATION else LEAST_CELLS):
+                    continue
+                controls = every.cells(context, self.how.control)
+                own = seen.cells(context, self.how.control)
+                read = rng.permutation(own if len(own) >= LEAST_CELLS else controls)[:JUDGED_CELLS]
+                before, after = (
+                    np.asarray(self.log[cells].mean(axis=0), dtype=np.float64).ravel()
+                    for cells in (controls, perturbed)
+                )
+                found.append(Judged(name, read, before, after, weight=min(len(perturbed), MOST_COUNTED) ** 0.5))
+        return found
+
+    def _scores(self, model: Any, tokenizer: Any, judged: list[Judged]) -> dict[str, float]:
+        plain = Augmenter(self.counts, np.zeros(len(self.context), dtype=int), NONE, seed=0)
+        n_genes = self.plan.recipe.n_genes
+        prompts = [
+            self.prompt(" ".join(self.genes[plain.variant(cell, 0)[:n_genes]]), one.perturbation)
+            for one in judged
+            for cell in one.cells
+        ]
+        logs = LocalEngine(model, tokenizer, quiet=True).score(prompts, self.answers)
+        ends = np.cumsum([len(one.cells) for one in judged])[:-1]
+        losses, correlations = [], []
+        for shares, one in zip(np.split(probabilities(logs), ends), judged, strict=True):
+            told = in_proportion(one.after - one.before, one.before, self.reference)
+            losses.append(-float((to_shares(told[None], self.scale)[0] * np.log(shares + 1e-12).mean(axis=0)).sum()))
+            change = at_level(to_changes(shares, self.scale), one.before, self.reference).mean(axis=0)
+            correlations.append(pearson_delta(one.before, one.after, one.before + change))
+        weights = [one.weight for one in judged]
+        return {"loss": float(np.average(losses, weights=weights)), "pearson_delta": float(np.nanmean(correlations))}
+
+    def _ids(self, tokenizer: Any) -> torch.Tensor:
+        return torch.tensor([row[-1] for row in tokenizer([f"x{word}" for word in self.answers])["input_ids"]])
+
+
+def perturbation_embeddings(
+    log: sparse.csr_matrix, perturbations: np.ndarray, family: PromptFamily
+) -> dict[str, np.ndarray]:
+    """Where the words for the parts of perturbations start, by the mean expression of the cells they were done to."""
+    parts = [perturbation_parts(name) for name in perturbations]
+    names = sorted({part for some in parts for part in some})
+    cells = [np.flatnonzero([name in some for some in parts]) for name in names]
+    means = np.stack([np.asarray(log[some].mean(axis=0)).ravel() for some in cells])
+    placed = condition_embeddings(means, n_dims=WIDTH, n_conditions=CONDITIONS)
+    return dict(zip([family.answer(name).strip() for name in names], placed, strict=True))
