@@ -57,6 +57,27 @@ def make_adata(n_cells: int = N_CELLS, n_genes: int = N_GENES, *, seed: int = 0)
     return AnnData(sparse.csr_matrix(rng.poisson(rates).astype(np.float32)), obs=obs, var=var)
 
 
+def make_treated(n_cells: int = 240, n_genes: int = N_GENES, *, seed: int = 0) -> AnnData:
+    """Counts in which IFN raises four genes everywhere and halves the first marker of every type, and IL-6 raises two others."""
+    rng = np.random.default_rng(seed)
+    types, treatment = np.arange(n_cells) % 3, (np.arange(n_cells) // 3) % 3
+    rates = np.full((n_cells, n_genes), 0.6)
+    for kind in range(3):
+        rates[np.ix_(types == kind, np.arange(4 * kind, 4 * kind + 4))] = 8.0
+        rates[(types == kind) & (treatment == 1), 4 * kind] *= 0.3
+    rates[np.ix_(treatment == 1, np.arange(20, 24))] += 6
+    rates[np.ix_(treatment == 2, np.arange(30, 32))] += 6
+    obs = pd.DataFrame(
+        {
+            "cell_type": pd.Categorical.from_codes(types, categories=list(CELL_TYPES)),
+            "treatment": pd.Categorical.from_codes(treatment, categories=["none", "IFN", "IL-6"]),
+        },
+        index=[f"cell{i:03d}" for i in range(n_cells)],
+    )
+    var = pd.DataFrame(index=[f"GENE{i}" for i in range(n_genes)])
+    return AnnData(sparse.csr_matrix(rng.poisson(rates).astype(np.float32)), obs=obs, var=var)
+
+
 def make_mdata(adata: AnnData) -> MuData:
     """The cells as modality ``rna``, beside proteins that were measured on one cell less and one cell more."""
     from mudata import MuData
@@ -71,6 +92,18 @@ def make_mdata(adata: AnnData) -> MuData:
 def make_cells() -> Callable[..., AnnData]:
     """For fixtures that live longer than one test."""
     return make_adata
+
+
+@pytest.fixture(scope="session")
+def make_treated_cells() -> Callable[..., AnnData]:
+    return make_treated
+
+
+@pytest.fixture(params=["AnnData", "MuData"])
+def any_treated(request: pytest.FixtureRequest) -> AnyData:
+    if request.param == "AnnData":
+        return AnyData(make_treated(), {})
+    return AnyData(make_mdata(make_treated()), {"mod": "rna"})
 
 
 @pytest.fixture

@@ -14,6 +14,10 @@ FINETUNE = "c2s_finetune"
 """``uns``: training history and parameters."""
 GENERATED = "c2s_generated"
 """``obsm``: expression of generated cells; ``uns``: names of its genes and parameters."""
+PERTURBED = "c2s_perturbed"
+"""``obsm``: predicted expression of control cells; ``uns``: names of its genes, baselines and parameters."""
+SCREEN = "c2s_screen"
+"""``uns``: effects of the perturbations that were screened, and parameters."""
 JOIN = " | "
 """Stands between the values of a cell that has several conditions."""
 
@@ -36,3 +40,13 @@ def proba(key: str) -> str:
 def sentence(key: str) -> str:
     """``obs`` column with the sentence that was generated."""
     return f"{key}_sentence"
+
+
+def spread(key: str) -> str:
+    """``obsm`` array with the standard deviation of a prediction."""
+    return f"{key}_sd"
+
+
+def one_of(key: str, name: str) -> str:
+    """Key of one of several results; what breaks files becomes an underscore."""
+    return f"{key}_{name.replace('/', '_')}"

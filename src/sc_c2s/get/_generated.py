@@ -13,6 +13,8 @@ from scipy import sparse
 from sc_c2s import _keys
 from sc_c2s.data import open_results
 
+from ._beside import stored_beside
+
 if TYPE_CHECKING:
     from mudata import MuData
 
@@ -43,48 +45,16 @@ def generated(data: AnnData | MuData, *, key: str = _keys.GENERATED, mod: str | 
         ``"space"`` and ``"params"``.
     """
     adata = open_results(data, mod).adata
-    column = _keys.sentence(key)
-    absent = [
-        f"{where}[{name!r}]"
-        for where, name, there in (("obsm", key, adata.obsm), ("obs", column, adata.obs), ("uns", key, adata.uns))
-        if name not in there
-    ]
-    if absent:
-        raise KeyError(
-            f"There are no generated cells {key!r} here ({', '.join(absent)} missing); "
-            "run tl.generate, or name their `key=`."
-        )
-    stored, values = adata.uns[key], adata.obsm[key]
-    names = pd.Index(np.asarray(stored["var_names"], dtype=object))
-    if values.shape[1] != len(names):
-        raise ValueError(
-            f"obsm[{key!r}] has {values.shape[1]} columns and uns[{key!r}]['var_names'] names {len(names)}; "
-            "run tl.generate again."
-        )
-    params = stored.get("params", {})
-    at_hand = _genes_at_hand(adata, names, params.get("gene_symbols"))
-    if not len(at_hand):
-        raise ValueError(
-            f"None of the {adata.n_vars} genes at hand was generated: keep some of uns[{key!r}]['var_names'] "
-            f"(such as {names[0]}), or run tl.generate again."
-        )
-    made = adata.obs[column].notna().to_numpy()
+    values, at_hand, columns = stored_beside(adata, key, what="generated", tool="tl.generate")
+    made = adata.obs[_keys.sentence(key)].notna().to_numpy()
     if not made.any():
         raise ValueError(
             f"For none of these {adata.n_obs} cells was a cell generated; keep others, or run tl.generate."
         )
-    x = sparse.csr_matrix(values, dtype=np.float32)[made][:, names.get_indexer(at_hand)]
+    stored = adata.uns[key]
     return AnnData(
-        x,
+        sparse.csr_matrix(values, dtype=np.float32)[made][:, columns],
         obs=adata.obs[made].copy(),
         var=pd.DataFrame(index=at_hand),
-        uns={key: {"space": str(stored["space"]), "params": deepcopy(dict(params))}},
+        uns={key: {"space": str(stored["space"]), "params": deepcopy(dict(stored.get("params", {})))}},
     )
-
-
-def _genes_at_hand(adata: AnnData, names: pd.Index, gene_symbols: str | None) -> pd.Index:
-    """Genes of the object that were generated; where `var_names` are ids, those may be known by their symbols."""
-    at_hand = pd.Index(adata.var_names.to_numpy(dtype=object))
-    if gene_symbols in adata.var and not at_hand.isin(names).any():
-        at_hand = pd.Index(adata.var[gene_symbols].to_numpy(dtype=object))
-    return at_hand[at_hand.isin(names)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +12,19 @@ from scanpy import logging as logg
 
 from sc_c2s import _keys
 from sc_c2s._random import resolve_rng
-from sc_c2s.data import combined, open_cells
+from sc_c2s.data import Cells, combined, open_cells
 from sc_c2s.sentences.symbols import guess_organism
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+    from sc_c2s.training.plan import PerturbingPlan
+
 ANY = "any"
 """Label of cells that are not told apart."""
-TASKS = ("annotate", "generate")
+TASKS = ("annotate", "generate", "perturb")
+PAIRINGS = ("random", "nearest", "ot")
 
 
 def finetune(
@@ -31,6 +34,10 @@ def finetune(
     output_dir: str | Path,
     task: str | Sequence[str] = "annotate",
     model: str | Path = "nano",
+    condition_key: str | None = None,
+    control: str | None = None,
+    pairing: str = "random",
+    held_out: Mapping[str, str | Sequence[str]] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
     gene_symbols: str | None = None,
@@ -73,16 +80,29 @@ def finetune(
     groupby
         Column of `obs` with the labels. Cells without one are left out. For ``"generate"`` also several columns, whose
         combinations are the conditions that cells can be generated for (the first one holds the labels, if annotation is
-        learned as well), or ``None`` for cells of no particular kind.
+        learned as well), or ``None`` for cells of no particular kind. For ``"perturb"`` the columns within whose combinations
+        perturbed cells are set beside control cells.
     output_dir
         Where the model directory is written. If an earlier call with the same arguments was stopped there, training
         goes on from its last checkpoint.
     task
-        What to learn: ``"annotate"``, to name the label of a cell, ``"generate"``, to write a cell of some condition, or a list
-        of both for one model that does both.
+        What to learn: ``"annotate"``, to name the label of a cell, ``"generate"``, to write a cell of some condition, a list
+        of both for one model that does both, or ``"perturb"``, to tell what a perturbation changes in a cell.
     model
         ``"nano"``; or what to start from: a model directory that this function wrote, the directory of any causal
         language model, or its id on the Hugging Face hub.
+    condition_key
+        Column of `obs` with the perturbations, for ``"perturb"``. Parts of a combination are joined by ``" + "``.
+    control
+        Its value for cells to which nothing was done.
+    pairing
+        How control cells get perturbed partners, always within the combinations of ``groupby`` (cell type and donor, for
+        example): ``"random"``, any of them, whose mean is what is learned; ``"nearest"``, the most similar one; or ``"ot"``, optimal
+        transport.
+    held_out
+        Perturbed cells that are never learned from, for ``"perturb"``: those that have one of these values in each of these columns
+        of `obs`. ``{"cell_type": "B"}`` holds out a type, ``{"condition": ["STAT1", "IRF1"]}`` perturbations, and both together their
+        combinations. They are the test cells, instead of those of ``test_size``; control cells are never held out.
     layer
         Take the expression from this layer.
     use_raw
@@ -99,7 +119,7 @@ def finetune(
         Longest sentence. By default a nano gets whole cells and other models 200 genes.
     n_top_genes
         Number of genes that are written into sentences: those that tell the labels of the training cells apart best.
-        By default 1000 for a nano (2000 if it generates) and all for other models; 0 for all.
+        By default 1000 for a nano (2000 if it generates or perturbs) and all for other models; 0 for all.
     split_key
         Column of `obs` that either says ``"train"``, ``"validation"`` and ``"test"``, or holds a group that must not be
         torn apart, such as the donor.
@@ -109,11 +129,11 @@ def finetune(
         Share to report on; 0 for none.
     n_epochs
         How often every training cell is shown for each task, at most. By default as often as a nano needs for about 2,000 rows,
-        or 16,000 if it generates (from 1 to 20 times), and 3 times for other models.
+        16,000 if it generates, or 10,000 if it perturbs (from 1 to 20 times), and 3 times for other models.
     batch_size
         Rows in one training step.
     learning_rate
-        Peak of the learning rate; by default 5e-5 for a nano (1e-3 if it generates) and 2e-4 for an adapter.
+        Peak of the learning rate; by default 5e-5 for a nano (1e-3 if it generates or perturbs) and 2e-4 for an adapter.
     patience
         Training stops when the validation cells were scored this many times without getting better (they are scored 10
         times in a full run). By default 3, and never for a nano, which may do worse for a while before it does better.
@@ -146,7 +166,8 @@ def finetune(
         ``"history"`` (step, epoch, seconds, train_loss, val_loss, val_accuracy), ``"metrics"`` (a row for validation
         and test cells), ``"model"`` (the directory), ``"n_unlabelled"`` and ``"params"``.
 
-    The model directory holds everything that :func:`~sc_c2s.tl.annotate` and :func:`~sc_c2s.tl.generate` need.
+    The model directory holds everything that :func:`~sc_c2s.tl.annotate`, :func:`~sc_c2s.tl.generate` and
+    :func:`~sc_c2s.tl.perturb` need.
 
     Raises
     ------
@@ -173,25 +194,30 @@ def finetune(
     groupings = () if groupby is None else (groupby,) if isinstance(groupby, str) else tuple(groupby)
     if "annotate" in tasks and (not groupings or (len(groupings) > 1 and len(tasks) == 1)):
         raise ValueError("To annotate, groupby= has to name one column of obs with the labels.")
+    perturbing = _perturbing(tasks, groupings, condition_key, control, pairing, held_out)
     start = logg.info("fine-tuning on cell sentences")
     cells = open_cells(
         data, mod=mod, layer=layer, use_raw=use_raw, gene_symbols=gene_symbols, mask_var=mask_var, copy=copy
     )
     generator = resolve_rng(rng, random_state)
-    conditions = pd.DataFrame({name: cells.labels(name) for name in groupings}, index=cells.obs_names)
-    kinds = [conditions[name] for name in groupings] or [pd.Series(ANY, index=cells.obs_names)]
+    columns = groupings if perturbing is None else (*groupings, perturbing.condition_key)
+    conditions = pd.DataFrame({name: cells.labels(name) for name in columns}, index=cells.obs_names)
+    kinds = [conditions[name] for name in columns] or [pd.Series(ANY, index=cells.obs_names)]
     by = None if split_key is None else cells.obs(split_key)
 
     from sc_c2s.training.split import split_cells
 
+    test = None if perturbing is None else _held_out(cells, conditions[perturbing.condition_key], perturbing, held_out)
     split = split_cells(
-        combined(kinds),
+        combined(kinds) if test is None else combined(kinds).where(~test),
         by=by,
         validation=validation_size,
-        test=test_size,
+        test=test_size if test is None else 0.0,
         rng=generator,
         n_least=2 if "annotate" in tasks else 1,
     )
+    if test is not None:
+        split[test & combined(kinds).notna().to_numpy()] = "test"
     used = split.notna().to_numpy()
     logg.info(
         f"    {used.sum()} cells with a label, {split.value_counts().to_dict()}"
@@ -217,6 +243,7 @@ def finetune(
         batch_size=batch_size,
         learning_rate=learning_rate,
         patience=patience,
+        perturbing=perturbing,
     )
     card, history = train_model(labelled, plan, begin, output_dir=Path(output_dir), resume=resume)
 
@@ -225,6 +252,7 @@ def finetune(
         "task": _plain(tasks),
         "groupby": _plain(groupings),
         "split_key": split_key,
+        **({} if perturbing is None else {"condition_key": condition_key, "control": control, "pairing": pairing}),
         "validation_size": validation_size,
         "test_size": test_size,
         "seed": card.seed,
@@ -267,15 +295,74 @@ def _tasks(task: str | Sequence[str]) -> tuple[str, ...]:
     return tasks
 
 
+def _perturbing(
+    tasks: tuple[str, ...],
+    groupings: tuple[str, ...],
+    condition_key: str | None,
+    control: str | None,
+    pairing: str,
+    held_out: Mapping[str, str | Sequence[str]] | None,
+) -> PerturbingPlan | None:
+    """Say what the perturbation task learns from; refuse what belongs to it where it is not asked for."""
+    if "perturb" not in tasks:
+        given = {"condition_key": condition_key, "control": control, "held_out": held_out}
+        if wrong := [name for name, value in given.items() if value is not None]:
+            raise ValueError(f"{wrong[0]}= is for task='perturb': leave it out, or learn that.")
+        return None
+    if len(tasks) > 1:
+        raise ValueError("A model that perturbs learns nothing else: use task='perturb' alone.")
+    if condition_key is None or control is None:
+        raise ValueError(
+            "To perturb, name the column of obs with the perturbations (condition_key=) and its value for control cells (control=)."
+        )
+    if condition_key in groupings:
+        raise ValueError(f"groupby= holds {condition_key!r}, the perturbations themselves: leave it out there.")
+    if pairing not in PAIRINGS:
+        raise ValueError(f"There is no pairing {pairing!r}; choose from {', '.join(map(repr, PAIRINGS))}.")
+
+    from sc_c2s.training.plan import PerturbingPlan
+
+    return PerturbingPlan(condition_key=condition_key, control=control, pairing=pairing)
+
+
+def _held_out(
+    cells: Cells,
+    condition: pd.Series,
+    perturbing: PerturbingPlan,
+    held_out: Mapping[str, str | Sequence[str]] | None,
+) -> np.ndarray | None:
+    """Perturbed cells that are not to be learned from; ``None`` if that is left to chance."""
+    if perturbing.control not in set(condition.dropna()):
+        found = ", ".join(map(repr, sorted(set(condition.dropna()))[:10]))
+        raise ValueError(
+            f"No cell has the value {perturbing.control!r} in obs[{perturbing.condition_key!r}] (there are {found}): control= names "
+            "the cells to which nothing was done."
+        )
+    if not held_out:
+        return None
+    out = (condition != perturbing.control).to_numpy() & condition.notna().to_numpy()
+    for name, values in held_out.items():
+        column = cells.labels(name)
+        wanted = {values} if isinstance(values, str) else set(map(str, values))
+        if missing := sorted(wanted - set(column.dropna())):
+            raise ValueError(f"held_out= names {missing[0]!r}, and no cell has that in obs[{name!r}].")
+        out &= column.isin(wanted).to_numpy()
+    if not out.any():
+        raise ValueError("held_out= leaves no perturbed cell for the test: check its columns and values.")
+    return out
+
+
 def _labelled(cells: Any, conditions: pd.DataFrame, split: pd.Series, used: np.ndarray, *, organism: str | None) -> Any:
     from sc_c2s.sentences.inverse import log_expression
     from sc_c2s.training.cells import LabelledCells
 
     x = cells.matrix()[used]
+    # Of whole cells, also where only some of their genes are used.
+    totals = np.concatenate([np.asarray(block.sum(axis=1)).ravel() for _, block in cells.chunks(all_genes=True)])[used]
     values = conditions.to_numpy(dtype=object)[used]
     return LabelledCells(
         x=x,
-        log=log_expression(x),
+        log=log_expression(x, totals),
         genes=np.asarray(cells.genes),
         cells=cells.obs_names.to_numpy()[used],
         labels=values[:, 0] if values.shape[1] else np.full(len(values), ANY, dtype=object),

@@ -8,7 +8,11 @@ from typing import Any
 from sc_c2s.engine import Engine, LocalEngine, Writer
 from sc_c2s.models import LoadedModel, directory, load
 
-TASKS: dict[str, tuple[type, str]] = {"annotate": (Engine, "annotate"), "generate": (Writer, "write cells")}
+TASKS: dict[str, tuple[type, str]] = {
+    "annotate": (Engine, "annotate"),
+    "generate": (Writer, "write cells"),
+    "perturb": (Engine, "perturb cells"),
+}
 """What an engine has to be able to do for a task, and the task in words."""
 
 

@@ -1,0 +1,191 @@
+"""A model, and what it has to be asked to tell what a perturbation changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sc_c2s.engine import Engine, probabilities
+from sc_c2s.metrics.measures import correlation
+from sc_c2s.models import LoadedModel
+from sc_c2s.prompts import change_answer, perturb_prompt, perturbation_parts
+from sc_c2s.sentences.changes import at_level, change_words, to_changes
+from sc_c2s.sentences.recipe import Recipe
+from sc_c2s.sentences.text import quote
+
+from ._opened import open_model
+
+
+@dataclass(frozen=True)
+class Perturber:
+    """An engine, and what it has to be asked.
+
+    Attributes
+    ----------
+    engine
+        What scores answers.
+    source
+        Where the model came from, for the record.
+    genes
+        Genes that it reads and whose changes it tells.
+    recipe
+        How its sentences are made.
+    family
+        Wording of the prompts.
+    condition_key, control
+        What a perturbation is called, and the one that is none.
+    groupby
+        Columns whose combinations are its contexts.
+    contexts, values
+        Contexts and perturbations that it was trained on.
+    n_cells
+        Perturbed training cells (contexts × perturbations).
+    scale
+        Scale of the changes.
+    control_means
+        Means of the training contexts' control cells (contexts × genes), log1p counts per 10,000.
+    shifts
+        What each perturbation added to them (contexts × perturbations × genes); NaN where that is not known.
+    """
+
+    engine: Engine
+    source: dict[str, Any]
+    genes: np.ndarray
+    recipe: Recipe
+    family: str
+    condition_key: str
+    control: str
+    groupby: tuple[str, ...]
+    contexts: list[str]
+    values: list[str]
+    n_cells: np.ndarray
+    scale: float
+    control_means: np.ndarray
+    shifts: np.ndarray
+
+    def check(self, perturbation: str) -> None:
+        """Refuse a perturbation that a model with a vocabulary of its own has no word for."""
+        parts = perturbation_parts(perturbation)
+        if not parts:
+            raise ValueError("perturbation= is empty: name what is done to the cells.")
+        known = {part for value in [self.control, *self.values] for part in perturbation_parts(value)}
+        unknown = [part for part in parts if part not in known]
+        if unknown and self.family == "nano":
+            raise ValueError(
+                f"The model does not know {unknown[0]!r}; it knows {', '.join(sorted(known)[:20])}, and combinations of these "
+                "joined by ' + '."
+            )
+
+    @property
+    def reference(self) -> np.ndarray:
+        """Level at which the model tells of falls (genes)."""
+        return self.control_means.mean(axis=0)
+
+    def changes(
+        self, sentences: list[str], means: np.ndarray, perturbation: str, *, batch_size: int | None
+    ) -> np.ndarray:
+        """Tell what a perturbation changes in each cell.
+
+        Parameters
+        ----------
+        sentences
+            The cells.
+        means
+            Mean expression of the control cells of each one's context (cells × genes), log1p counts per 10,000.
+        perturbation
+            What is done to them.
+        batch_size
+            Cells in a batch.
+
+        Returns
+        -------
+        Cells × genes, differences of log1p counts per 10,000.
+        """
+        genes = set(self.genes)
+        prompts = [
+            perturb_prompt(
+                sentence,
+                perturbation,
+                family=self.family,
+                condition_key=self.condition_key,
+                genes=genes,
+                organism=self.recipe.organism,
+            )
+            for sentence in sentences
+        ]
+        answers = [change_answer(word) for word in change_words(quote(gene) for gene in self.genes)]
+        scores = np.asarray(self.engine.score(prompts, answers, batch_size=batch_size))
+        told = to_changes(probabilities(scores), self.scale)
+        return at_level(told, means, self.reference).astype(np.float32)
+
+    def known_shifts(self, perturbation: str) -> tuple[np.ndarray, np.ndarray]:
+        """Means of the control cells of training contexts that saw a perturbation, and its shifts there.
+
+        Of one that no context saw, the shifts are the mean over all perturbations that each context saw.
+
+        Returns
+        -------
+        Contexts × genes each.
+        """
+        shifts = np.full_like(self.control_means, np.nan)
+        if perturbation in self.values:
+            shifts = self.shifts[:, self.values.index(perturbation)]
+        if np.isnan(shifts).all():
+            seen = ~np.isnan(self.shifts[:, :, 0])
+            shifts = np.nansum(self.shifts, axis=1) / np.maximum(seen.sum(axis=1), 1)[:, None]
+            shifts[~seen.any(axis=1)] = np.nan
+        known = ~np.isnan(shifts[:, 0])
+        return self.control_means[known].astype(np.float64), shifts[known].astype(np.float64)
+
+    def novelty(self, mean: np.ndarray) -> float:
+        r"""How far cells are from all contexts that the model was trained on.
+
+        The distance of a context is 1 less the highest Pearson correlation of its mean expression with that of a training
+        context. Training contexts have such a distance, too, each to the others.
+
+        Parameters
+        ----------
+        mean
+            Mean expression of the genes.
+
+        Returns
+        -------
+        Share of the training contexts that are nearer to the others than these cells are to any of them: 0 is well within what
+        is known, 1 farther out than all of it.
+        """
+        if len(self.contexts) < 2:
+            return float("nan")
+        between = np.corrcoef(self.control_means)
+        np.fill_diagonal(between, -1)
+        own = 1 - between.max(axis=1)
+        here = 1 - max(correlation(mean, other) for other in self.control_means)
+        return float((own < here).mean())
+
+
+def open_perturber(model: str | Path | LoadedModel, *, device: str, dtype: str) -> Perturber:
+    """Open a model with what its directory says about perturbations."""
+    engine, source, card = open_model(model, "perturb", device=device, dtype=dtype)
+    if card is None:
+        raise ValueError(
+            "The model does not say what it was trained to do to cells: train one with tl.finetune(task='perturb')."
+        )
+    known = card.perturbations
+    return Perturber(
+        engine,
+        source,
+        genes=np.array(card.genes, dtype=object),
+        recipe=Recipe.from_dict(card.recipe),
+        family=card.family,
+        condition_key=known["condition_key"],
+        control=known["control"],
+        groupby=tuple(known["groupby"]),
+        contexts=known["contexts"],
+        values=known["values"],
+        n_cells=np.array(known["n_cells"]),
+        scale=known["scale"],
+        control_means=card.shifts["control_means"],
+        shifts=card.shifts["shifts"],
+    )
