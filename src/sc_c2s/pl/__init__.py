@@ -9,7 +9,13 @@ from ._generated_embedding import generated_embedding
 from ._generated_fold_changes import generated_fold_changes
 from ._generated_means import generated_means
 from ._generation import generation
+from ._perturbation import perturbation
+from ._perturbed_changes import perturbed_changes
+from ._perturbed_embedding import perturbed_embedding
+from ._perturbed_program import perturbed_program
+from ._perturbed_table import perturbed_table
 from ._rank_fit import rank_fit
+from ._screen import screen
 from ._sentence import sentence
 from ._training import training
 
@@ -21,7 +27,13 @@ __all__ = [
     "generated_fold_changes",
     "generated_means",
     "generation",
+    "perturbation",
+    "perturbed_changes",
+    "perturbed_embedding",
+    "perturbed_program",
+    "perturbed_table",
     "rank_fit",
+    "screen",
     "sentence",
     "training",
 ]
