@@ -35,3 +35,10 @@ def test_prose_names_cell_and_perturbation() -> None:
 @pytest.mark.parametrize("word", ["+ISG15", "-ISG15", "="])
 def test_an_answer_starts_with_one_space(word: str) -> None:
     assert change_answer(word) == f" {word}"
+
+
+def test_what_has_no_word_is_not_spelled() -> None:
+    prompt = perturb_prompt(
+        "CD3E", "IRF1 + STAT1", family="nano", condition_key="guide", genes={"IRF1"}, known={"STAT1"}
+    )
+    assert prompt == "<cell> CD3E </cell> IRF1 guide : =<unnamed> =STAT1"

@@ -22,7 +22,7 @@ def pairs() -> Pairs:
     x[:, 3] += 3 * (1 - kind)
     x[perturbation == "x", 0] += 1
     x[(perturbation == "x") & (context == "b"), 1] += 2
-    return Pairs(sparse.csr_matrix(x), context, perturbation, "ctrl")
+    return Pairs(sparse.csr_matrix(x), context, perturbation, "ctrl", 3)
 
 
 def test_shifts_are_differences_of_means(pairs: Pairs) -> None:
@@ -38,7 +38,7 @@ def test_shifts_are_differences_of_means(pairs: Pairs) -> None:
 def test_cells_that_are_not_looked_at_teach_nothing(pairs: Pairs) -> None:
     left = pairs.perturbation.copy()
     left[(pairs.context == "b") & (left == "x")] = NONE
-    seen = Pairs(pairs.log, pairs.context, left, "ctrl")
+    seen = Pairs(pairs.log, pairs.context, left, "ctrl", 3)
     assert seen.known == [("a", "x")]
     assert np.isnan(seen.shift("b", "x")).all()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Container
 
 from .family import PromptFamily, get_family
 
 AND = " + "
 """Stands between the parts of a combination."""
+UNNAMED = "<unnamed>"
+"""What a family without prose calls a perturbation that it has no word for."""
 
 
 def perturbation_parts(perturbation: str) -> list[str]:
@@ -22,6 +24,7 @@ def perturb_prompt(
     family: str | PromptFamily,
     condition_key: str = "perturbation",
     genes: Container[str] = (),
+    known: Collection[str] | None = None,
     organism: str | None = None,
 ) -> str:
     """Ask what a perturbation changes in one cell.
@@ -39,6 +42,8 @@ def perturb_prompt(
     genes
         Genes that the model knows. A part of the perturbation that is one of them also stands in the prompt as the gene, also
         where the cell's sentence does not have it.
+    known
+        Parts that a family without prose has words for; it calls others :data:`UNNAMED`. ``None``: all.
     organism
         Stated by families that write prose.
 
@@ -51,7 +56,7 @@ def perturb_prompt(
     parts = perturbation_parts(perturbation)
     if family.quoted:
         targets = [f" {family.term(part)}" for part in parts if part in genes]
-        said = "".join(family.answer(part) for part in parts)
+        said = "".join(family.answer(part if known is None or part in known else UNNAMED) for part in parts)
         return f"{cell}{''.join(targets)} {family.term(condition_key)} :{said}"
     said = " and ".join(parts)
     return (

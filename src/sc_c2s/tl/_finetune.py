@@ -38,6 +38,7 @@ def finetune(
     control: str | None = None,
     pairing: str = "random",
     held_out: Mapping[str, str | Sequence[str]] | None = None,
+    min_cells: int = 3,
     layer: str | None = None,
     use_raw: bool = False,
     gene_symbols: str | None = None,
@@ -103,6 +104,9 @@ def finetune(
         Perturbed cells that are never learned from, for ``"perturb"``: those that have one of these values in each of these columns
         of `obs`. ``{"cell_type": "B"}`` holds out a type, ``{"condition": ["STAT1", "IRF1"]}`` perturbations, and both together their
         combinations. They are the test cells, instead of those of ``test_size``; control cells are never held out.
+    min_cells
+        Fewest control and perturbed cells of a combination of ``groupby`` that say what changes in it, for ``"perturb"``. 1 for bulk
+        profiles.
     layer
         Take the expression from this layer.
     use_raw
@@ -194,7 +198,7 @@ def finetune(
     groupings = () if groupby is None else (groupby,) if isinstance(groupby, str) else tuple(groupby)
     if "annotate" in tasks and (not groupings or (len(groupings) > 1 and len(tasks) == 1)):
         raise ValueError("To annotate, groupby= has to name one column of obs with the labels.")
-    perturbing = _perturbing(tasks, groupings, condition_key, control, pairing, held_out)
+    perturbing = _perturbing(tasks, groupings, condition_key, control, pairing, held_out, min_cells)
     start = logg.info("fine-tuning on cell sentences")
     cells = open_cells(
         data, mod=mod, layer=layer, use_raw=use_raw, gene_symbols=gene_symbols, mask_var=mask_var, copy=copy
@@ -302,6 +306,7 @@ def _perturbing(
     control: str | None,
     pairing: str,
     held_out: Mapping[str, str | Sequence[str]] | None,
+    min_cells: int,
 ) -> PerturbingPlan | None:
     """Say what the perturbation task learns from; refuse what belongs to it where it is not asked for."""
     if "perturb" not in tasks:
@@ -320,9 +325,12 @@ def _perturbing(
     if pairing not in PAIRINGS:
         raise ValueError(f"There is no pairing {pairing!r}; choose from {', '.join(map(repr, PAIRINGS))}.")
 
+    if min_cells < 1:
+        raise ValueError(f"min_cells={min_cells} has to be 1 or more.")
+
     from sc_c2s.training.plan import PerturbingPlan
 
-    return PerturbingPlan(condition_key=condition_key, control=control, pairing=pairing)
+    return PerturbingPlan(condition_key=condition_key, control=control, pairing=pairing, min_cells=min_cells)
 
 
 def _held_out(

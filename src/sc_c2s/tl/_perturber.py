@@ -71,13 +71,17 @@ class Perturber:
         parts = perturbation_parts(perturbation)
         if not parts:
             raise ValueError("perturbation= is empty: name what is done to the cells.")
-        known = {part for value in [self.control, *self.values] for part in perturbation_parts(value)}
-        unknown = [part for part in parts if part not in known]
+        unknown = [part for part in parts if part not in self.parts and part not in set(self.genes)]
         if unknown and self.family == "nano":
             raise ValueError(
-                f"The model does not know {unknown[0]!r}; it knows {', '.join(sorted(known)[:20])}, and combinations of these "
-                "joined by ' + '."
+                f"The model does not know {unknown[0]!r}; it knows {', '.join(sorted(self.parts)[:20])}, the genes of its vocabulary, "
+                "and combinations of these joined by ' + '."
             )
+
+    @property
+    def parts(self) -> set[str]:
+        """Names that it was trained on, combinations taken apart."""
+        return {part for value in [self.control, *self.values] for part in perturbation_parts(value)}
 
     @property
     def reference(self) -> np.ndarray:
@@ -104,7 +108,7 @@ class Perturber:
         -------
         Cells × genes, differences of log1p counts per 10,000.
         """
-        genes = set(self.genes)
+        genes, parts = set(self.genes), self.parts
         prompts = [
             perturb_prompt(
                 sentence,
@@ -112,6 +116,7 @@ class Perturber:
                 family=self.family,
                 condition_key=self.condition_key,
                 genes=genes,
+                known=parts,
                 organism=self.recipe.organism,
             )
             for sentence in sentences

@@ -11,8 +11,6 @@ from scipy import sparse
 PAIRINGS = ("random", "nearest", "ot")
 NONE = ""
 """Perturbation of cells that are not looked at."""
-LEAST_CELLS = 3
-"""Fewest control and perturbed cells of a context that say what changes in it."""
 ALIKE = 30
 """Control cells whose partners one control cell learns from, where partners are chosen."""
 MOST_MATCHED = 2000
@@ -32,18 +30,21 @@ class Pairs:
         Those of each cell.
     control
         Value of ``perturbation`` of control cells.
+    min_cells
+        Fewest control and perturbed cells of a context that say what changes in it.
     """
 
     log: sparse.csr_matrix
     context: np.ndarray
     perturbation: np.ndarray
     control: str
+    min_cells: int
 
     @cached_property
     def contexts(self) -> list[str]:
         """Contexts with enough control cells, in order."""
         names, n = np.unique(self.context[self.perturbation == self.control], return_counts=True)
-        return list(names[n >= LEAST_CELLS])
+        return list(names[n >= self.min_cells])
 
     @cached_property
     def perturbations(self) -> list[str]:
@@ -58,7 +59,7 @@ class Pairs:
     def known(self) -> list[tuple[str, str]]:
         """Context and perturbation of which there are enough cells."""
         pairs = ((context, name) for context in self.contexts for name in self.perturbations)
-        return [pair for pair in pairs if len(self.cells(*pair)) >= LEAST_CELLS]
+        return [pair for pair in pairs if len(self.cells(*pair)) >= self.min_cells]
 
     @cached_property
     def control_means(self) -> np.ndarray:

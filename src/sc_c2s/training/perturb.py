@@ -13,15 +13,15 @@ from sc_c2s.engine import LocalEngine
 from sc_c2s.engine.scoring import probabilities
 from sc_c2s.metrics.effects import pearson_delta
 from sc_c2s.models.nano import CONDITIONS, WIDTH
-from sc_c2s.prompts import PromptFamily, change_answer, get_family, perturb_prompt, perturbation_parts
+from sc_c2s.prompts import UNNAMED, PromptFamily, change_answer, get_family, perturb_prompt, perturbation_parts
 from sc_c2s.sentences.changes import at_level, change_words, in_proportion, to_changes, to_shares
 from sc_c2s.sentences.text import quote
 
 from .augment import NONE, Augmenter, pseudo_counts
 from .cells import LabelledCells
 from .loss import Choice
-from .pairs import LEAST_CELLS, Matched, Pairs, match
 from .pairs import NONE as UNSEEN
+from .pairs import Matched, Pairs, match
 from .plan import Plan
 from .readout import fit_readout
 from .split import TEST, TRAIN, VALIDATION
@@ -31,6 +31,8 @@ MOST_COUNTED = 100
 """Cells beyond these make a pair no more reliable, and no more frequent."""
 UNCHANGED = 0.2
 """Share of the rows in which nothing is done to a cell."""
+NOT_NAMED = 0.2
+"""Share of the rows of a perturbed gene that only show the gene: what is then learned holds for genes never perturbed."""
 JUDGED_CELLS = 32
 """Control cells of a context that are looked at."""
 READ_ROWS = 3000
@@ -53,6 +55,8 @@ class ChangeRows:
         Gives the shares of the words for a row.
     cell, kind
         Control cell and kind of each row.
+    named
+        Whether a row names what is done.
     answers
         What may be answered.
     n_genes
@@ -67,6 +71,7 @@ class ChangeRows:
     targets: Any
     cell: np.ndarray
     kind: np.ndarray
+    named: np.ndarray
     answers: list[str]
     n_genes: int | None
     seed: int
@@ -80,7 +85,7 @@ class ChangeRows:
     def prompt(self, row: int, i: int) -> str:
         """Prompt of the ``i``-th row, which shows a variant of its cell."""
         genes = self.cells.variant(self.cell[row], i)[: self.n_genes]
-        return self.prompts(self.kind[row], " ".join(self.words[genes]))
+        return self.prompts(self.kind[row], " ".join(self.words[genes]), self.named[row])
 
     def shares(self, row: int) -> np.ndarray:
         """Share that each word should have."""
@@ -149,7 +154,7 @@ class Perturbing:
         self.pairs = self._pairs(np.isin(data.split, [TRAIN]))
         if not self.pairs.known:
             raise ValueError(
-                f"In no context of the training cells are there {LEAST_CELLS} control cells ({self.how.control!r}) and as many "
+                f"In no context of the training cells are there {self.how.min_cells} control cells ({self.how.control!r}) and as many "
                 f"perturbed ones, so there is nothing to learn: check control= and groupby=."
             )
         self.reference = self.pairs.control_means.mean(axis=0)
@@ -174,6 +179,7 @@ class Perturbing:
         """Words beside genes that prompts and answers need."""
         family = get_family(self.plan.family)
         named = [family.answer(part).strip() for kind in self.kinds for part in perturbation_parts(kind)]
+        named += [family.answer(UNNAMED).strip()]
         return [*family.words, family.term(self.how.condition_key), *dict.fromkeys(named), *change_words(self.genes)]
 
     def rows(self) -> ChangeRows:
@@ -193,10 +199,11 @@ class Perturbing:
         return ChangeRows(
             cells=Augmenter(self.counts, groups, self.plan.augmentation, seed=self.plan.settings.seed),
             words=self.genes,
-            prompts=lambda kind, sentence: self.prompt(sentence, self.kinds[kind]),
+            prompts=lambda kind, sentence, named: self.prompt(sentence, self.kinds[kind], named=named),
             targets=self._target,
             cell=np.concatenate(cells),
-            kind=np.concatenate(kinds),
+            kind=(kind := np.concatenate(kinds)),
+            named=~np.isin(kind, self._genes_done) | (rng.random(len(kind)) >= NOT_NAMED),
             answers=self.answers,
             n_genes=self.plan.recipe.n_genes,
             seed=self.plan.settings.seed,
@@ -255,7 +262,7 @@ class Perturbing:
         }
         return said, metrics
 
-    def prompt(self, sentence: str, perturbation: str) -> str:
+    def prompt(self, sentence: str, perturbation: str, *, named: bool = True) -> str:
         """Ask for the changes of one cell."""
         return perturb_prompt(
             sentence,
@@ -263,12 +270,22 @@ class Perturbing:
             family=self.plan.family,
             condition_key=self.how.condition_key,
             genes=self.known_genes,
+            known=None if named else (),
             organism=self.plan.recipe.organism,
         )
 
+    @property
+    def _genes_done(self) -> list[int]:
+        """Kinds whose parts are all genes of the vocabulary."""
+        return [
+            i
+            for i, kind in enumerate(self.kinds)
+            if i and all(part in self.known_genes for part in perturbation_parts(kind))
+        ]
+
     def _pairs(self, used: np.ndarray) -> Pairs:
         here = np.where(used, self.perturbation, UNSEEN)
-        return Pairs(self.log, self.context, here, self.how.control)
+        return Pairs(self.log, self.context, here, self.how.control, self.how.min_cells)
 
     @property
     def _controls(self) -> dict[str, np.ndarray]:
@@ -309,11 +326,11 @@ class Perturbing:
         for name in self.pairs.perturbations if which == VALIDATION else seen.perturbations:
             for context in every.contexts:
                 perturbed = seen.cells(context, name)
-                if len(perturbed) < (1 if which == VALIDATION else LEAST_CELLS):
+                if len(perturbed) < (1 if which == VALIDATION else self.how.min_cells):
                     continue
                 controls = every.cells(context, self.how.control)
                 own = seen.cells(context, self.how.control)
-                read = rng.permutation(own if len(own) >= LEAST_CELLS else controls)[:JUDGED_CELLS]
+                read = rng.permutation(own if len(own) >= self.how.min_cells else controls)[:JUDGED_CELLS]
                 before, after = (
                     np.asarray(self.log[cells].mean(axis=0), dtype=np.float64).ravel()
                     for cells in (controls, perturbed)
@@ -352,5 +369,7 @@ def perturbation_embeddings(
     names = sorted({part for some in parts for part in some})
     cells = [np.flatnonzero([name in some for some in parts]) for name in names]
     means = np.stack([np.asarray(log[some].mean(axis=0)).ravel() for some in cells])
+    names.append(UNNAMED)
+    means = np.vstack([means, means.mean(axis=0)])
     placed = condition_embeddings(means, n_dims=WIDTH, n_conditions=CONDITIONS)
     return dict(zip([family.answer(name).strip() for name in names], placed, strict=True))

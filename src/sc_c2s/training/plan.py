@@ -38,6 +38,8 @@ class PerturbingPlan:
         Value of cells to which nothing was done.
     pairing
         How a control cell gets its perturbed partner.
+    min_cells
+        Fewest control and perturbed cells of a context that say what changes in it.
     pull
         How strongly the read-out is held to the mean change.
     """
@@ -45,6 +47,7 @@ class PerturbingPlan:
     condition_key: str
     control: str
     pairing: str = "random"
+    min_cells: int = 3
     pull: float = 1e-5
 
 
