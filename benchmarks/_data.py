@@ -11,6 +11,7 @@ NAMES = {
     "pbmc3k": "pbmc3k_raw_labelled",
     "kang": "kang2018_ifnb_pbmc_13999",
     "papalexi": "papalexi_eccite_thp1_20729x299",
+    "l1000": "l1000_ljp005_a375_24h_377x978",
     "cosmx": "cosmx_lung_2814x960",
     "visium": "visium_lymph_1000x2000",
 }

@@ -90,7 +90,7 @@ def test_the_name_is_read(treated, model) -> None:
     for name, others in (("IFN", "IL-6"), ("IL-6", "IFN")):
         own = changes[name][genes.get_indexer(raised[name])]
         foreign = changes[name][genes.get_indexer(raised[others])]
-        assert own.min() > 2 * np.abs(foreign).max()
+        assert own.mean() > 2.5 * np.abs(foreign).mean()
     assert np.abs(changes["none"]).sum() < 0.25 * np.abs(changes["IL-6"]).sum()
     metrics = treated.uns["c2s_perturbed_IFN"]["metrics"].groupby("source")["pearson_delta"].mean()
     assert metrics["scrambled name"] < metrics["model"] - 0.3

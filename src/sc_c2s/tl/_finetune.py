@@ -132,7 +132,7 @@ def finetune(
     test_size
         Share to report on; 0 for none.
     n_epochs
-        How often every training cell is shown for each task, at most. By default as often as a nano needs for about 2,000 rows,
+        How often every training cell (for ``"perturb"`` every control cell) is shown for each task, at most. By default as often as a nano needs for about 2,000 rows,
         16,000 if it generates, or 10,000 if it perturbs (from 1 to 20 times), and 3 times for other models.
     batch_size
         Rows in one training step.
@@ -237,7 +237,7 @@ def finetune(
     begin = choose(model, lora_rank=lora_rank, device=device, dtype=dtype, seed=seed)
     plan = make_plan(
         begin,
-        n_train=len(labelled.of("train")),
+        n_train=_n_rows(labelled, perturbing),
         organism=labelled.organism,
         seed=seed,
         tasks=tasks,
@@ -358,6 +358,14 @@ def _held_out(
     if not out.any():
         raise ValueError("held_out= leaves no perturbed cell for the test: check its columns and values.")
     return out
+
+
+def _n_rows(labelled: Any, perturbing: PerturbingPlan | None) -> int:
+    """Count the training cells that there is a row of in every epoch."""
+    train = labelled.of("train")
+    if perturbing is not None:
+        train = train[labelled.perturbations[train] == perturbing.control]
+    return max(len(train), 1)
 
 
 def _labelled(cells: Any, conditions: pd.DataFrame, split: pd.Series, used: np.ndarray, *, organism: str | None) -> Any:
