@@ -99,6 +99,11 @@ def make_treated_cells() -> Callable[..., AnnData]:
     return make_treated
 
 
+@pytest.fixture(scope="session")
+def make_muon() -> Callable[[AnnData], MuData]:
+    return make_mdata
+
+
 @pytest.fixture(params=["AnnData", "MuData"])
 def any_treated(request: pytest.FixtureRequest) -> AnyData:
     if request.param == "AnnData":

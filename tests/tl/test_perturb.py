@@ -121,6 +121,16 @@ def test_batches_and_other_cells_change_nothing(treated, model) -> None:
     np.testing.assert_allclose(half.obsm["c2s_perturbed"], wanted, atol=1e-4)
 
 
+def test_both_containers_give_the_same(treated, model, make_muon) -> None:
+    mdata = make_muon(treated.copy())
+    perturb(treated, model=model, perturbation="IFN")
+    perturb(mdata, model=model, perturbation="IFN", mod="rna")
+    np.testing.assert_array_equal(treated.obsm["c2s_perturbed"], mdata.mod["rna"].obsm["c2s_perturbed"])
+    np.testing.assert_array_equal(
+        treated.uns["c2s_perturbed"]["changes"], mdata.mod["rna"].uns["c2s_perturbed"]["changes"]
+    )
+
+
 def test_readings_spread_and_repeat(treated, model) -> None:
     runs = [perturb(treated, model=model, perturbation="IFN", n_samples=4, copy=True) for _ in range(2)]
     first, second = (run.obsm["c2s_perturbed_sd"] for run in runs if run is not None)
