@@ -64,7 +64,7 @@ def test_what_is_written(any_treated, model) -> None:
     assert stored["space"] == "log1p CP10k"
     assert list(stored["contexts"]) == sorted(adata.obs["cell_type"].cat.categories)
     assert stored["changes"].shape == (3, x.shape[1])
-    assert stored["shifts"].shape == (4, 3, x.shape[1])
+    assert stored["shifts"].shape == (5, 3, x.shape[1])
     assert set(stored["metrics"]["source"]) == {"model", "scrambled name", *stored["baselines"]}
     assert stored["params"]["condition_key"] == "treatment"
     if any_treated.where:
@@ -129,6 +129,27 @@ def test_both_containers_give_the_same(treated, model, make_muon) -> None:
     np.testing.assert_array_equal(
         treated.uns["c2s_perturbed"]["changes"], mdata.mod["rna"].uns["c2s_perturbed"]["changes"]
     )
+
+
+def test_a_hybrid_is_between_its_parts_and_called_so(treated, model) -> None:
+    parts = [perturb(treated, model=model, perturbation="IFN", shift_weight=w, copy=True) for w in (0.0, 0.25, 1.0)]
+    alone, mixed, shift = (part.uns["c2s_perturbed"]["changes"] for part in parts if part is not None)
+    np.testing.assert_allclose(mixed, 0.75 * alone + 0.25 * shift, atol=1e-5)
+    stored = treated if parts[1] is None else parts[1]
+    place = list(stored.uns["c2s_perturbed"]["baselines"]).index("falls in proportion")
+    np.testing.assert_allclose(shift, stored.uns["c2s_perturbed"]["shifts"][place], atol=1e-5)
+    assert {"hybrid", "model"} <= set(stored.uns["c2s_perturbed"]["metrics"]["source"])
+
+
+def test_no_change_is_larger_than_any_that_was_seen(treated, model) -> None:
+    x = treated.X.toarray()
+    x[:, :12] *= 20  # cells far beyond those of training
+    treated.X = sparse.csr_matrix(x)
+    perturb(treated, model=model, perturbation="IFN")
+    card, stored = directory.read(model), treated.uns["c2s_perturbed"]
+    seen = card.shifts["shifts"][:, card.perturbations["values"].index("IFN")]
+    most = np.nanmax(seen, axis=0, initial=0.0)[pd.Index(card.genes).get_indexer(stored["var_names"])]
+    assert (stored["changes"] <= most + 1e-5).all()
 
 
 def test_readings_spread_and_repeat(treated, model) -> None:
@@ -226,6 +247,7 @@ def test_other_pairings_learn_the_same_plain_effect(make_treated_cells, tmp_path
         ({"perturbation": "TNF"}, "does not know 'TNF'.*IFN, IL-6"),
         ({"perturbation": []}, "perturbation= is empty"),
         ({"perturbation": "IFN", "n_samples": 0}, "n_samples=0"),
+        ({"perturbation": "IFN", "shift_weight": 2.0}, "shift_weight=2.0"),
         ({"perturbation": "IFN", "control": "DMSO"}, "No cell has the value 'DMSO'"),
         ({"perturbation": ["IFN / IL-6", "IFN _ IL-6"]}, "does not know"),
     ],

@@ -11,18 +11,15 @@ from scipy import sparse
 
 from sc_c2s.data import Cells, combined
 from sc_c2s.metrics.context_weights import mean_weights, nearest_weights, similarity_weights
+from sc_c2s.sentences.changes import at_level, in_proportion
 from sc_c2s.sentences.inverse import log_expression
 
 from ._perturber import Perturber
 
 ALL = "all"
 """Context of cells that are not told apart."""
-BASELINES = {
-    "mean shift": lambda controls, _: mean_weights(len(controls)),
-    "nearest context": nearest_weights,
-    "similarity-weighted shift": similarity_weights,
-}
-"""Weights of the shifts that training contexts saw, by the means of their control cells and of those at hand."""
+IN_PROPORTION = "falls in proportion"
+"""The similarity-weighted shift, its falls at the level that the genes have in the cells at hand."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +129,16 @@ def novelty(seen: CellsAtHand, perturber: Perturber, context: str) -> float:
 def expected_shifts(
     seen: CellsAtHand, perturber: Perturber, perturbation: str, columns: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Shift that each baseline expects in each context (contexts × genes at hand)."""
+    """Shift that each baseline expects in each context (contexts × genes at hand), from those that training contexts saw."""
     controls, shifts = perturber.known_shifts(perturbation)
-    means = [control_mean(seen, perturber, context) for context in seen.contexts]
-    return {
-        "no change": np.zeros((len(means), len(columns))),
-        **{
-            name: np.stack([weights(controls, mean) @ shifts for mean in means])[:, columns]
-            for name, weights in BASELINES.items()
-        },
+    means = np.stack([control_mean(seen, perturber, context) for context in seen.contexts])
+    weights = {
+        "mean shift": np.tile(mean_weights(len(controls)), (len(means), 1)),
+        "nearest context": np.stack([nearest_weights(controls, mean) for mean in means]),
+        "similarity-weighted shift": np.stack([similarity_weights(controls, mean) for mean in means]),
     }
+    expected = {name: one @ shifts for name, one in weights.items()}
+    alike = weights["similarity-weighted shift"]
+    level = alike @ controls
+    expected[IN_PROPORTION] = at_level(in_proportion(alike @ shifts, level, level), means, level)
+    return {"no change": np.zeros((len(means), len(columns)))} | {name: x[:, columns] for name, x in expected.items()}

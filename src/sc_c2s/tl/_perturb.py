@@ -17,7 +17,7 @@ from sc_c2s.data import open_cells
 from sc_c2s.metrics.effects import pearson_delta
 from sc_c2s.sentences.changes import expected_expression
 
-from ._cells_at_hand import CellsAtHand, control_mean, expected_shifts, novelty, read_cells
+from ._cells_at_hand import IN_PROPORTION, CellsAtHand, control_mean, expected_shifts, novelty, read_cells
 from ._perturber import Perturber, open_perturber
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def perturb(
     condition_key: str | None = None,
     groupby: str | Sequence[str] | None = None,
     n_samples: int = 1,
+    shift_weight: float = 0.0,
     layer: str | None = None,
     use_raw: bool = False,
     gene_symbols: str | None = None,
@@ -87,6 +88,9 @@ def perturb(
     n_samples
         Number of readings of a cell. The first one is of the whole sentence, the others leave out some of its genes; the mean of all
         is the prediction, and with two or more their standard deviation is written, too.
+    shift_weight
+        Weight, from 0 to 1, of the shift ``"falls in proportion"`` of the training contexts, which needs no model, in the
+        prediction: above 0 it is a hybrid, and called so. Half and half predicts means of unseen cell types better than either.
     layer
         Take the expression from this layer.
     use_raw
@@ -126,7 +130,8 @@ def perturb(
         by context: ``contexts``, their ``n_cells`` and ``novelty`` (how far the cells are from all that the model was trained on, 0
         to 1), ``changes`` (contexts × genes: mean over the cells), ``baselines`` (names of shifts that need no model) and their
         ``shifts`` (baselines × contexts × genes). Where the data hold real perturbed cells, ``metrics`` compares all of them with
-        these: ``source`` (among them ``"scrambled name"``, the model asked for something else), ``context`` and ``pearson_delta``.
+        these: ``source`` (``"model"``, with ``shift_weight`` also ``"hybrid"``, and ``"scrambled name"``, the model asked for something
+        else), ``context`` and ``pearson_delta``.
 
     :func:`~sc_c2s.get.perturbed` hands the cells over as an AnnData.
 
@@ -149,6 +154,8 @@ def perturb(
         raise ValueError("perturbation= is empty: name what is done to the cells.")
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples} has to be 1 or more.")
+    if not 0 <= shift_weight <= 1:
+        raise ValueError(f"shift_weight={shift_weight} has to be from 0, the model alone, to 1, the shift alone.")
     start = logg.info("perturbing cells")
     generator = resolve_rng(rng, random_state)
     perturber = open_perturber(model, device=device, dtype=dtype)
@@ -167,10 +174,13 @@ def perturb(
         "control": seen.control,
         "groupby": np.array(seen.groupby, dtype=object),
         "n_samples": n_samples,
+        "shift_weight": shift_weight,
         "seed": seed,
     }
     results = {
-        keys[name]: _predict(seen, perturber, name, n_samples=n_samples, seed=seed, batch_size=batch_size)
+        keys[name]: _predict(
+            seen, perturber, name, n_samples=n_samples, shift_weight=shift_weight, seed=seed, batch_size=batch_size
+        )
         for name in names
     }
     for key, result in results.items():
@@ -187,7 +197,14 @@ def perturb(
 
 
 def _predict(
-    seen: CellsAtHand, perturber: Perturber, perturbation: str, *, n_samples: int, seed: int, batch_size: int | None
+    seen: CellsAtHand,
+    perturber: Perturber,
+    perturbation: str,
+    *,
+    n_samples: int,
+    shift_weight: float,
+    seed: int,
+    batch_size: int | None,
 ) -> dict[str, Any]:
     """Predict one perturbation of all control cells."""
     asked = seen.controls[seen.x[seen.controls].getnnz(axis=1) > 0]
@@ -200,14 +217,17 @@ def _predict(
     )
     changes = changes[:, columns].reshape(n_samples, len(asked), -1)
     mean = changes.mean(axis=0)
+    shifts = expected_shifts(seen, perturber, perturbation, columns)
 
     shape = len(seen.names), len(seen.genes)
     expression = np.full(shape, np.nan, dtype=np.float32)
     told = np.full(shape[0], np.nan, dtype=object)
-    of_context = []
-    for context in seen.contexts:
+    told_changes, of_context = [], []
+    for i, context in enumerate(seen.contexts):
         here = np.flatnonzero(seen.context[asked] == context)
         own = seen.mean(seen.of(context, seen.control))
+        told_changes.append(mean[here].mean(axis=0) if len(here) else np.full(shape[1], np.nan))
+        mean[here] = (1 - shift_weight) * mean[here] + shift_weight * shifts[IN_PROPORTION][i]
         expression[asked[here]] = expected_expression(seen.log[asked[here]].toarray(), mean[here], own)
         of_context.append(mean[here].mean(axis=0) if len(here) else np.full(shape[1], np.nan))
     told[asked] = perturber.recipe.write(
@@ -217,7 +237,6 @@ def _predict(
     if n_samples > 1:
         spread = np.full(shape, np.nan, dtype=np.float32)
         spread[asked] = changes.std(axis=0, ddof=1)
-    shifts = expected_shifts(seen, perturber, perturbation, columns)
     uns: dict[str, Any] = {
         "perturbation": perturbation,
         "var_names": seen.genes.astype(object),
@@ -231,7 +250,8 @@ def _predict(
         "n_failed": len(seen.controls) - len(asked),
     }
     scrambled = _scrambled(seen, perturber, perturbation, asked, sentences, columns, batch_size)
-    metrics = _metrics(seen, perturbation, {"model": uns["changes"], **scrambled, **shifts})
+    hybrid = {"hybrid": uns["changes"]} if shift_weight else {}
+    metrics = _metrics(seen, perturbation, {**hybrid, "model": np.stack(told_changes), **scrambled, **shifts})
     if len(metrics):
         uns["metrics"] = metrics
     if uns["n_failed"]:

@@ -124,7 +124,21 @@ class Perturber:
         answers = [change_answer(word) for word in change_words(quote(gene) for gene in self.genes)]
         scores = np.asarray(self.engine.score(prompts, answers, batch_size=batch_size))
         told = to_changes(probabilities(scores), self.scale)
-        return at_level(told, means, self.reference).astype(np.float32)
+        return np.clip(at_level(told, means, self.reference), *self.limits(perturbation)).astype(np.float32)
+
+    def limits(self, perturbation: str) -> tuple[np.ndarray, np.ndarray]:
+        """Give the lowest and the highest change of each gene that a training context showed.
+
+        A softmax grows exponentially with what it reads, so that cells a little beyond the training cells could get changes many
+        times as large as any that was seen; none is believed. Of a perturbation that no context saw, the limits are those of all
+        that were seen, for each of its parts.
+        """
+        _, shifts = self.known_shifts(perturbation)
+        times = 1
+        if perturbation not in self.values:
+            # The control is one of these: that the model then tells of no change is up to the model.
+            shifts, times = self.shifts.reshape(-1, self.shifts.shape[2]), len(perturbation_parts(perturbation))
+        return times * np.nanmin(shifts, axis=0, initial=0.0), times * np.nanmax(shifts, axis=0, initial=0.0)
 
     def known_shifts(self, perturbation: str) -> tuple[np.ndarray, np.ndarray]:
         """Means of the control cells of training contexts that saw a perturbation, and its shifts there.
@@ -136,7 +150,9 @@ class Perturber:
         Contexts × genes each.
         """
         shifts = np.full_like(self.control_means, np.nan)
-        if perturbation in self.values:
+        if perturbation == self.control:
+            shifts = np.zeros_like(self.control_means)
+        elif perturbation in self.values:
             shifts = self.shifts[:, self.values.index(perturbation)]
         if np.isnan(shifts).all():
             seen = ~np.isnan(self.shifts[:, :, 0])
