@@ -118,8 +118,19 @@ def read_cells(
 def control_mean(seen: CellsAtHand, perturber: Perturber, context: str) -> np.ndarray:
     """Mean of the control cells of a context for the genes of the model; those that the data lack are as in training."""
     mean = np.nanmean(perturber.control_means, axis=0).astype(np.float64)
-    mean[pd.Index(perturber.genes).get_indexer(pd.Index(seen.genes))] = seen.mean(seen.of(context, seen.control))
+    mean[columns_of(seen, perturber)] = seen.mean(seen.of(context, seen.control))
     return mean
+
+
+def means_of(seen: CellsAtHand, perturber: Perturber, cells: np.ndarray) -> np.ndarray:
+    """Mean of the control cells of the context of each of some cells (cells × genes of the model)."""
+    own = {context: control_mean(seen, perturber, context) for context in dict.fromkeys(seen.context[cells])}
+    return np.stack([own[context] for context in seen.context[cells]])
+
+
+def columns_of(seen: CellsAtHand, perturber: Perturber) -> np.ndarray:
+    """Place of the genes at hand among those of the model."""
+    return np.asarray(pd.Index(perturber.genes).get_indexer(pd.Index(seen.genes)))
 
 
 def novelty(seen: CellsAtHand, perturber: Perturber, context: str) -> float:

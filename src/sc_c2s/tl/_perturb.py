@@ -17,7 +17,7 @@ from sc_c2s.data import open_cells
 from sc_c2s.metrics.effects import pearson_delta
 from sc_c2s.sentences.changes import expected_expression
 
-from ._cells_at_hand import IN_PROPORTION, CellsAtHand, control_mean, expected_shifts, novelty, read_cells
+from ._cells_at_hand import IN_PROPORTION, CellsAtHand, columns_of, expected_shifts, means_of, novelty, read_cells
 from ._perturber import Perturber, open_perturber
 
 if TYPE_CHECKING:
@@ -210,8 +210,8 @@ def _predict(
     asked = seen.controls[seen.x[seen.controls].getnnz(axis=1) > 0]
     sentences = perturber.recipe.write(seen.x[asked], seen.genes, seen.names[asked], vocabulary=perturber.genes)
     readings = [sentences, *(_thinned(sentences, seed, i) for i in range(1, n_samples))]
-    columns = pd.Index(perturber.genes).get_indexer(pd.Index(seen.genes))
-    means = _means(seen, perturber, asked)
+    columns = columns_of(seen, perturber)
+    means = means_of(seen, perturber, asked)
     changes = perturber.changes(
         [one for some in readings for one in some], np.tile(means, (n_samples, 1)), perturbation, batch_size=batch_size
     )
@@ -261,12 +261,6 @@ def _predict(
     return {"expression": expression, "sd": spread, "sentences": told, "uns": uns}
 
 
-def _means(seen: CellsAtHand, perturber: Perturber, asked: np.ndarray) -> np.ndarray:
-    """Mean of the control cells of the context of each cell (cells × genes of the model)."""
-    means = {context: control_mean(seen, perturber, context) for context in seen.contexts}
-    return np.stack([means[context] for context in seen.context[asked]])
-
-
 def _thinned(sentences: list[str], seed: int, sample: int) -> list[str]:
     """Leave some genes of every sentence out, but never all."""
     rng = np.random.default_rng([seed, sample])
@@ -298,7 +292,7 @@ def _scrambled(
     other = names[(place + 1) % len(names)]
     where = [np.flatnonzero(seen.context[asked] == context)[:SCRAMBLED_CELLS] for context in seen.contexts]
     some = np.concatenate(where)
-    means = _means(seen, perturber, asked[some])
+    means = means_of(seen, perturber, asked[some])
     found = perturber.changes([sentences[i] for i in some], means, other, batch_size=batch_size)[:, columns]
     ends = np.cumsum([len(one) for one in where])[:-1]
     changes = [part.mean(axis=0) if len(part) else np.full(len(columns), np.nan) for part in np.split(found, ends)]

@@ -18,7 +18,7 @@ from sc_c2s.data import open_cells
 from sc_c2s.metrics.programs import program_scores
 from sc_c2s.metrics.screen import Splits, share_also_called, split_effects
 
-from ._cells_at_hand import CellsAtHand, control_mean, expected_shifts, novelty, read_cells
+from ._cells_at_hand import CellsAtHand, columns_of, expected_shifts, means_of, novelty, read_cells
 from ._perturber import Perturber, open_perturber
 
 if TYPE_CHECKING:
@@ -304,9 +304,8 @@ def _effects(
     """Predict the effect of each candidate on the program of each cell (cells × candidates)."""
     sentences = perturber.recipe.write(seen.x[asked], seen.genes, seen.names[asked], vocabulary=perturber.genes)
     # Of the context of each cell, not of the side: a cell has the same prediction whatever it is pooled with.
-    own = {context: control_mean(seen, perturber, context) for context in dict.fromkeys(seen.context[asked])}
-    means = np.stack([own[context] for context in seen.context[asked]])
-    columns = _columns(seen, perturber)
+    means = means_of(seen, perturber, asked)
+    columns = columns_of(seen, perturber)
     effects = []
     for name in names:
         changes = perturber.changes(sentences, means, name, batch_size=batch_size)
@@ -351,17 +350,12 @@ def _averaged(pooled: CellsAtHand) -> CellsAtHand:
 
 def _baseline(means: CellsAtHand, perturber: Perturber, names: list[str], program: list[str]) -> np.ndarray:
     """Effect of each candidate on the program of each side by what training contexts saw (candidates × sides)."""
-    columns = _columns(means, perturber)
+    columns = columns_of(means, perturber)
     effects = np.full((len(names), len(SIDES)), np.nan)
     for i, name in enumerate(names):
         if len(perturber.known_shifts(name)[0]):
             effects[i] = _scored(expected_shifts(means, perturber, name, columns)[BASELINE], means, program)
     return effects
-
-
-def _columns(seen: CellsAtHand, perturber: Perturber) -> np.ndarray:
-    """Columns of the model's genes that are at hand."""
-    return np.asarray(pd.Index(perturber.genes).get_indexer(pd.Index(seen.genes)))
 
 
 def _scored(changes: np.ndarray, seen: CellsAtHand, program: list[str]) -> np.ndarray:
