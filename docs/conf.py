@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version as installed
+from pathlib import Path
 
 project = "sc-c2s"
 author = "The sc-c2s authors"
@@ -61,6 +62,10 @@ myst_heading_anchors = 3
 
 # Notebooks draw into the page, also where the terminal was told to draw nowhere.
 os.environ.pop("MPLBACKEND", None)
+# Real cells, where they are at hand; a notebook says what it does without.
+_beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+if _beside.is_dir():
+    os.environ.setdefault("SC_C2S_DATA", str(_beside))
 # `cache` runs a notebook again when its code has changed, `force` always, `off` never.
 nb_execution_mode = os.environ.get("C2S_DOCS_NOTEBOOKS", "cache")
 nb_execution_timeout = 900

@@ -298,3 +298,17 @@ def test_other_tasks_are_refused(treated, model) -> None:
 def test_training_refuses_with_one_sentence(make_treated_cells, tmp_path, change, message) -> None:
     with pytest.raises(ValueError, match=message):
         finetune(make_treated_cells(90), output_dir=tmp_path, **(TASK | change), **FAST)
+
+
+def test_profiles_that_were_measured_once(make_treated_cells, tmp_path) -> None:
+    bulk = make_treated_cells(60)
+    once = np.array(["none"] * 30 + [f"drug{i}" for i in range(30)], dtype=object)
+    bulk.obs["treatment"] = once
+    held = {"treatment": ["drug3", "drug7"]}
+    options = TASK | {"groupby": None, "held_out": held, "min_cells": 1}
+    finetune(bulk, output_dir=tmp_path, n_epochs=1, **options, **FAST)
+    card = directory.read(tmp_path)
+    assert card.perturbations["values"] == sorted(set(once) - {"none", "drug3", "drug7"})
+    assert not np.isnan(card.shifts["shifts"]).any()
+    perturb(bulk, model=tmp_path, perturbation="drug1")
+    assert np.isfinite(bulk.uns["c2s_perturbed"]["changes"]).all()

