@@ -11,7 +11,7 @@ types are compared, over these 2,000 genes; a gene that the nano does not know i
 no model, but the same idea. ``scrambled name`` is the nano asked for the other name (the control), ``shuffled contexts`` its
 predictions for another type. ``hybrid`` is half the nano and half that shift of the training contexts (``shift_weight=0.5``); with a
 scrambled name only the nano's half is asked for something else. ``several seeds`` is the mean over all seeds. ``nano, shuffled
-cells`` reads, for every cell, a control cell of another type, while the levels stay those of the type.
+cells`` are the cells with the change that the nano tells of as many control cells of other types.
 
 The task was designed on these eight types: no other data of this kind are at hand.
 """
@@ -106,8 +106,10 @@ def falls_in_proportion(train: ad.AnnData, controls: ad.AnnData) -> ad.AnnData:
     return made
 
 
-def shuffled_cells(model: Path, tested: ad.AnnData, everything: ad.AnnData, seed: int) -> ad.AnnData:
-    """Let the model read control cells of other types in place of those to be predicted."""
+def shuffled_cells(
+    model: Path, controls: ad.AnnData, tested: ad.AnnData, everything: ad.AnnData, seed: int
+) -> ad.AnnData:
+    """Control cells with the change that the model tells of control cells of other types."""
     rng = np.random.default_rng(seed)
     types = tested.obs[TYPE].astype(str).to_numpy()
     others = everything[(everything.obs[CONDITION] == CONTROL).to_numpy()]
@@ -115,7 +117,14 @@ def shuffled_cells(model: Path, tested: ad.AnnData, everything: ad.AnnData, seed
     rows = np.array([rng.choice(np.flatnonzero(kinds != name)) for name in types])
     strangers = ad.AnnData(others.X[rows], obs=tested.obs.copy(), var=others.var.copy())
     c2s.tl.perturb(strangers, model=model, perturbation=PERTURBED, groupby=TYPE)
-    return c2s.get.perturbed(strangers)
+    stored = strangers.uns["c2s_perturbed"]
+    columns = controls.var_names.get_indexer(stored["var_names"])
+    x = controls.X.toarray()
+    for name, change in zip(stored["contexts"], stored["changes"], strict=True):
+        x[np.ix_(controls.obs[TYPE].astype(str) == name, columns)] += change
+    made = cells_of(x, controls)
+    made.obs[CONDITION] = PERTURBED
+    return made
 
 
 def predictions(model: Path, tested: ad.AnnData) -> dict[str, ad.AnnData]:
@@ -181,8 +190,8 @@ def measured(
             start = time.perf_counter()
             found = predictions(folder, chosen)
             asked = time.perf_counter() - start
-            found["nano, shuffled cells"] = shuffled_cells(folder, chosen, adata, seed)
-        cells = {name: filled(one, controls) for name, one in found.items()}
+            strangers = shuffled_cells(folder, controls, chosen, adata, seed)
+        cells = {name: filled(one, controls) for name, one in found.items()} | {"nano, shuffled cells": strangers}
         # The shift keeps its name, the model gets the wrong one.
         half = (cells["scrambled name"].X + others["falls in proportion"].X) / 2
         cells["hybrid, scrambled name"] = cells_of(half, cells["scrambled name"])

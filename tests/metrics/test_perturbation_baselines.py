@@ -28,7 +28,6 @@ from sc_c2s.metrics.perturbation_baselines import perturbation_baselines
 METHODS = ["mean shift", "nearest context", "similarity-weighted shift", "k-NN on control cells", "ridge", "best blend"]
 N_GENES = 40
 BY = {"condition_key": "drug", "control": "none", "groupby": "type"}
-KANG = Path("/work/shared/data/kang2018_ifnb_pbmc_13999.h5ad")
 
 # Weights
 
@@ -278,10 +277,9 @@ def test_clear_errors() -> None:
         perturbation_baselines(train, other, **BY)
 
 
-@pytest.mark.skipif(not KANG.is_file(), reason="the cells of Kang et al. 2018 are not here")
-def test_known_correlations_on_cells_with_interferon() -> None:
+def test_known_correlations_on_cells_with_interferon(shared_data: Path) -> None:
     """Of mean and nearest shift, for each cell type left out in turn."""
-    data = anndata.read_h5ad(KANG)
+    data = anndata.read_h5ad(shared_data / "kang2018_ifnb_pbmc_13999.h5ad")
     data = data[data.obs["cell_type_kang"].notna()].copy()
     sc.pp.normalize_total(data, target_sum=1e4)
     sc.pp.log1p(data)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
-from numpy.typing import ArrayLike, NDArray
 
 from .distances import median_bandwidth
+from .embedding import N_FOR_BANDWIDTH, Embed, as_embedding, embedding_name, points_of
 from .fold_changes import top_gene_overlap, top_genes
 from .measures import by_condition
 from .sources import CONDITION, bare, draw, independent, parts, shuffled, sizes, with_common_genes
@@ -22,9 +21,6 @@ GENERATED, REAL, SHUFFLED, INDEPENDENT = "generated", "real", "shuffled conditio
 MEAN = "(mean)"
 """Condition of the row that averages the conditions of a source."""
 _TRUTH, _SPARE = "(compared with)", "(spare)"
-_N_FOR_BANDWIDTH = 2000
-
-Embed = Callable[["AnnData"], ArrayLike]
 
 
 def generation(
@@ -126,16 +122,16 @@ def generation(
     truth, sources, spare = _sets(real, generated, others or {}, reference, groupby, max_cells, generator)
     if isinstance(embedding, str) and embedding != "pca":
         del sources[INDEPENDENT]
-    embed = _embedding(embedding, spare, n_comps)
-    truth_space = _points(embed, truth, REAL)
-    bandwidth = median_bandwidth(truth_space[:: 1 + len(truth_space) // _N_FOR_BANDWIDTH])
+    embed = as_embedding(embedding, spare, n_comps)
+    truth_space = points_of(embed, truth, REAL)
+    bandwidth = median_bandwidth(truth_space[:: 1 + len(truth_space) // N_FOR_BANDWIDTH])
     top = top_genes(truth, groupby=CONDITION, n_top=n_top)
     conditions = truth.obs[CONDITION].to_numpy()  # of all sources, as they were drawn by condition
     n = pd.Series(conditions).value_counts(sort=False).tolist()
-    about = {"n_genes": truth.n_vars, "embedding": _name(embedding, truth_space), "bandwidth": bandwidth}
+    about = {"n_genes": truth.n_vars, "embedding": embedding_name(embedding, truth_space), "bandwidth": bandwidth}
     tables = {}
     for name, cells in sources.items():
-        space = _points(embed, cells, name)
+        space = points_of(embed, cells, name)
         table = by_condition(truth.X, cells.X, truth_space, space, conditions, bandwidth=bandwidth, seed=rng)
         table["de_overlap"] = top_gene_overlap(top, top_genes(cells, groupby=CONDITION, n_top=n_top))
         table.loc[MEAN] = table.mean()
@@ -176,45 +172,3 @@ def _sets(
     spare = draw(spare, spare.obs[CONDITION].value_counts(sort=False).clip(upper=max_cells), rng)
     # Last, so that they change nothing of what was drawn before.
     return truth, sources | {name: draw(sets[name], n, rng) for name in others}, spare
-
-
-def _embedding(embedding: str | Embed, spare: AnnData, n_comps: int) -> Embed:
-    if callable(embedding):
-        return embedding
-    if not isinstance(embedding, str):
-        raise TypeError(
-            "embedding takes 'pca', a name in obsm or a function of an AnnData; write your array to obsm of all objects."
-        )
-    if embedding != "pca":
-
-        def stored(adata: AnnData) -> ArrayLike:
-            if embedding not in adata.obsm:
-                raise KeyError(
-                    f"obsm has no {embedding!r} in one of the objects: write it to all of them, or use 'pca'."
-                )
-            return adata.obsm[embedding]
-
-        return stored
-
-    from sklearn.decomposition import PCA
-
-    # Of spare cells, as components fit the cells that they were made from better than any others, whoever made those.
-    fitted = PCA(min(n_comps, *np.subtract(spare.shape, 1)), svd_solver="arpack", random_state=0).fit(spare.X)
-    return lambda adata: fitted.transform(adata.X)
-
-
-def _points(embed: Embed, cells: AnnData, name: str) -> NDArray[np.float64]:
-    found: Any = embed(cells)
-    points = np.asarray(found.toarray() if sp.issparse(found) else found, dtype=np.float64)
-    if points.ndim != 2 or len(points) != cells.n_obs:
-        raise ValueError(
-            f"The embedding gave an array of shape {points.shape} for {cells.n_obs} cells: return a row a cell."
-        )
-    if not np.isfinite(points).all():
-        raise ValueError(f"The embedding of the set {name!r} holds NaN or infinite values; leave these cells out.")
-    return points
-
-
-def _name(embedding: str | Embed, space: NDArray[np.float64]) -> str:
-    name = embedding if isinstance(embedding, str) else getattr(embedding, "__name__", type(embedding).__name__)
-    return f"{name} ({space.shape[1]})"

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from .distances import median_bandwidth
-from .generation import _N_FOR_BANDWIDTH, MEAN, REAL, Embed, _embedding, _name, _points
+from .embedding import N_FOR_BANDWIDTH, Embed, as_embedding, embedding_name, points_of
+from .generation import MEAN, REAL
 from .perturbation_measures import DISTANCES, PROGRAM, Comparison, GeneSets
 from .perturbation_sets import Pair, Rows, Source, labelled, pairs_to_compare, rotated, rows_of
 from .sources import with_common_genes
@@ -143,16 +144,16 @@ def perturbation(
     comparison = Comparison(sets[REAL], pairs, control, seed=rng)
     sources = _sources(sets, given, comparison)
     n = comparison.sizes(list(sources.values()), max_cells)
-    embed = _embedding(embedding, comparison.sample(max_cells), n_comps)
-    truth = {pair: _points(embed, sets[REAL][comparison.drawn_truth(pair, n)].copy(), REAL) for pair in pairs}
+    embed = as_embedding(embedding, comparison.sample(max_cells), n_comps)
+    truth = {pair: points_of(embed, sets[REAL][comparison.drawn_truth(pair, n)].copy(), REAL) for pair in pairs}
     pooled = np.concatenate(list(truth.values()))
-    bandwidth = median_bandwidth(pooled[:: 1 + len(pooled) // _N_FOR_BANDWIDTH])
-    about = {"n_genes": sets[REAL].n_vars, "embedding": _name(embedding, pooled), "bandwidth": bandwidth}
+    bandwidth = median_bandwidth(pooled[:: 1 + len(pooled) // N_FOR_BANDWIDTH])
+    about = {"n_genes": sets[REAL].n_vars, "embedding": embedding_name(embedding, pooled), "bandwidth": bandwidth}
     tables = {}
     for name, source in sources.items():
         means = comparison.of_means(source, halves=name == REAL, n_top=n_top, gene_sets=gene_sets or {})
         made = {
-            pair: _points(embed, source.cells[comparison.drawn(source, pair, n)].copy(), name)
+            pair: points_of(embed, source.cells[comparison.drawn(source, pair, n)].copy(), name)
             for pair in pairs
             if pair in source.rows
         }

@@ -70,6 +70,7 @@ class CellsAtHand:
 def read_cells(
     cells: Cells, perturber: Perturber, condition_key: str, control: str, groupby: str | Sequence[str] | None
 ) -> CellsAtHand:
+    """Read expression, contexts and conditions; without a column of perturbations all cells are control cells."""
     there = set(cells.adata.obs.columns)
     if groupby is None:
         groupings = tuple(name for name in perturber.groupby if name in there)
@@ -134,6 +135,7 @@ def columns_of(seen: CellsAtHand, perturber: Perturber) -> np.ndarray:
 
 
 def novelty(seen: CellsAtHand, perturber: Perturber, context: str) -> float:
+    """How far a context is from all that the model was trained on, see :meth:`Perturber.novelty`."""
     return perturber.novelty(control_mean(seen, perturber, context))
 
 

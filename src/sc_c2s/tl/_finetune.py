@@ -14,6 +14,7 @@ from sc_c2s import _keys
 from sc_c2s._random import resolve_rng
 from sc_c2s.data import Cells, combined, open_cells
 from sc_c2s.sentences.symbols import guess_organism
+from sc_c2s.training.pairs import PAIRINGS
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 ANY = "any"
 """Label of cells that are not told apart."""
 TASKS = ("annotate", "generate", "perturb")
-PAIRINGS = ("random", "nearest", "ot")
 
 
 def finetune(

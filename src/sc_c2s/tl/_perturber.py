@@ -41,8 +41,6 @@ class Perturber:
         Columns whose combinations are its contexts.
     contexts, values
         Contexts and perturbations that it was trained on.
-    n_cells
-        Perturbed training cells (contexts × perturbations).
     scale
         Scale of the changes.
     control_means
@@ -61,7 +59,6 @@ class Perturber:
     groupby: tuple[str, ...]
     contexts: list[str]
     values: list[str]
-    n_cells: np.ndarray
     scale: float
     control_means: np.ndarray
     shifts: np.ndarray
@@ -205,7 +202,6 @@ def open_perturber(model: str | Path | LoadedModel, *, device: str, dtype: str) 
         groupby=tuple(known["groupby"]),
         contexts=known["contexts"],
         values=known["values"],
-        n_cells=np.array(known["n_cells"]),
         scale=known["scale"],
         control_means=card.shifts["control_means"],
         shifts=card.shifts["shifts"],

@@ -186,10 +186,11 @@ class Perturbing:
         weights = {pair: min(self.pairs.size(*pair), MOST_COUNTED) ** 0.5 for pair in self.pairs.known}
         learn = np.flatnonzero(self.data.split == TRAIN)
         n_rows = max(int((self.perturbation[learn] == self.how.control).sum()), len(weights))
+        controls = {context: self.pairs.cells(context, self.how.control) for context in self.pairs.contexts}
         cells, kinds = [], []
         for (context, name), weight in weights.items():
             n = max(round(n_rows * weight / sum(weights.values())), 1)
-            some = np.resize(rng.permutation(self._controls[context]), n)
+            some = np.resize(rng.permutation(controls[context]), n)
             cells.append(some)
             nothing = rng.random(n) < UNCHANGED
             kinds.append(np.where(nothing, 0, self.kinds.index(name)))
@@ -284,10 +285,6 @@ class Perturbing:
     def _pairs(self, used: np.ndarray) -> Pairs:
         here = np.where(used, self.perturbation, UNSEEN)
         return Pairs(self.log, self.context, here, self.how.control, self.how.min_cells)
-
-    @property
-    def _controls(self) -> dict[str, np.ndarray]:
-        return {context: self.pairs.cells(context, self.how.control) for context in self.pairs.contexts}
 
     def _key(self, cell: int, kind: int) -> tuple[Any, ...]:
         """Name what the target of a row depends on."""
