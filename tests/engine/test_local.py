@@ -174,6 +174,21 @@ def test_answer_that_melts_into_the_prompt(make_model, piece_tokenizer) -> None:
     np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("tokenizer", ["piece_tokenizer", "metaspace_tokenizer"])
+def test_answers_are_read_behind_the_end_of_a_long_prompt(tokenizer, make_model, naive, request, monkeypatch) -> None:
+    tokenizer = request.getfixturevalue(tokenizer)
+    model = make_model("llama", tokenizer)
+    engine = LocalEngine(model, tokenizer)
+    prompts, answers = [" ".join(["GENE1 GENE2"] * n + ["The cell type is"]) for n in (20, 23)], [" B cell", " T cell"]
+    read: list[str] = []
+    tokenize = LocalEngine._tokenize
+    monkeypatch.setattr(LocalEngine, "_tokenize", lambda self, texts: (read.extend(texts), tokenize(self, texts))[1])
+    scores = engine.score(prompts, answers)
+    assert max(len(text) for text in read if text not in prompts) < 60
+    expected = naive(model, tokenizer, prompts, answers, end=False)
+    np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+
+
 def test_too_long_is_an_error(make_model, piece_tokenizer, answers) -> None:
     engine = LocalEngine(make_model("gpt2", piece_tokenizer, n_positions=48), piece_tokenizer)
     long, short = "GENE1 " * 60 + ":", "GENE1 :"

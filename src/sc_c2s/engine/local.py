@@ -27,6 +27,8 @@ _BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
 # Tokens of one batch that is being written: each step reads one of each row, so there may be many rows.
 _WRITTEN_TOKENS = {"cpu": 32_768, "cuda": 524_288}
 _TOKENIZED_AT_ONCE = 4_096
+# Words at the end of a prompt that are read again with every answer behind them.
+_END = 8
 _PLAIN = {
     "add_special_tokens": False,
     "truncation": False,
@@ -242,16 +244,14 @@ class LocalEngine:
         """Prompts by the tree that follows them, and cut to where it begins.
 
         The tokens of an answer are read off prompt and answer written together. They depend on the last
-        word of the prompt at most, so one prompt stands for all that end with the same word.
+        word of the prompt at most, so one prompt stands for all that end with the same word, and its end for all of it.
         """
         by_word: dict[str, list[int]] = {}
         for i, prompt in enumerate(prompts):
             by_word.setdefault("".join(prompt.rsplit(maxsplit=1)[-1:]), []).append(i)
         by_paths: dict[tuple[tuple[int, ...], ...], list[int]] = {}
         for members in by_word.values():
-            first = tokens[members[0]]
-            joint = self._tokenize([prompts[members[0]] + answer for answer in answers])
-            n_shared = min(_n_shared(first, path) for path in joint)
+            first, joint, n_shared = self._joint(prompts[members[0]], tokens[members[0]], answers)
             if n_shared == 0:
                 raise ValueError("A prompt without a single token before its answer cannot be scored; write some text.")
             n_dropped = len(first) - n_shared
@@ -261,6 +261,21 @@ class LocalEngine:
             by_paths.setdefault(paths, []).extend(members)
         end = self.tokenizer.eos_token_id
         return {AnswerTree.build(paths, end=end): np.array(members) for paths, members in by_paths.items()}
+
+    def _joint(
+        self, prompt: str, tokens: np.ndarray, answers: list[str]
+    ) -> tuple[np.ndarray, list[np.ndarray], int]:
+        """Tokens of the end of a prompt, of the same with every answer behind it, and how many all of these share.
+
+        With thousands of answers the whole prompt would be read thousands of times. It is only where its end does not stand for it.
+        """
+        for text in (" ".join(prompt.split(" ")[-_END:]), prompt):
+            [first], joint = self._tokenize([text]), self._tokenize([text + answer for answer in answers])
+            n_shared = min(_n_shared(first, path) for path in joint)
+            n_read = len(first) - n_shared + 1
+            if len(self._lead) < n_shared and np.array_equal(tokens[-n_read:], first[-n_read:]):
+                break
+        return first, joint, n_shared
 
     def _item_tree(self, items: list[str]) -> ItemTree:
         """Tokens of the items, each with a space before it, as they follow other text."""
