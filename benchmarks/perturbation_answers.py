@@ -40,10 +40,11 @@ from sc_c2s.sentences.changes import at_level, change_words
 from sc_c2s.sentences.text import quote
 from sc_c2s.training import run
 from sc_c2s.training.augment import NONE, Augmenter
+from sc_c2s.training.examples import ChangeRows
 from sc_c2s.training.generate import POSITIONS
 from sc_c2s.training.head import fit_head
 from sc_c2s.training.loss import Choice, answer_loss
-from sc_c2s.training.perturb import ChangeRows, Perturbing
+from sc_c2s.training.perturb import Perturbing
 from sc_c2s.training.sft import Collator, tokenise
 from sc_c2s.training.split import TRAIN, VALIDATION
 
@@ -95,9 +96,7 @@ class Writing(Perturbing):
         for row, items in zip(some, written, strict=True):
             np.add.at(counts[rows.kind[row]], items, 1 / np.arange(1, len(items) + 1))
         ids, batches = self.item_ids(tokenizer), self.batches(rows, some, tokenizer)
-        fit_head(
-            model, batches, ids, kinds=rows.kind[some], log_means=np.log(counts), seed=self.plan.settings.seed
-        )
+        fit_head(model, batches, ids, kinds=rows.kind[some], log_means=np.log(counts), seed=self.plan.settings.seed)
 
     def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Loss of lists of validation cells (of the training cells' changes, where lists are of changes)."""
@@ -124,7 +123,9 @@ class Writing(Perturbing):
         if self.form == "list":
             order = self.changes[context] if kind else rng.permutation(len(self.items))
             return order[:LENGTH]
-        partners = self.partners.get((context, self.kinds[kind], which), self.partners[context, self.kinds[kind], TRAIN])
+        partners = self.partners.get(
+            (context, self.kinds[kind], which), self.partners[context, self.kinds[kind], TRAIN]
+        )
         partner = rng.choice(partners)
         if self.form == "deviations":
             return self.deviations(partner)[0]
@@ -187,7 +188,8 @@ class Writing(Perturbing):
         collate, size = Collator(tokenizer.pad_token_id), self.plan.settings.batch_size
         parts = (some[start : start + size] for start in range(0, len(some), size))
         return [
-            collate(tokenise(tokenizer, [rows.row(int(row), int(row)) for row in part], closing=False)) for part in parts
+            collate(tokenise(tokenizer, [rows.row(int(row), int(row)) for row in part], closing=False))
+            for part in parts
         ]
 
 
@@ -279,7 +281,10 @@ def main() -> None:
                 score = pearson_delta(before, after, before + whole)
                 asked = time.perf_counter() - start - trained
                 rows.append({"form": form, "type": fold, "seed": seed, "pearson_delta": score, "training_s": trained})
-                print(f"{fold}, seed {seed}, {form}: {score:.3f} ({trained:.0f} s training, {asked:.0f} s asking)", flush=True)
+                print(
+                    f"{fold}, seed {seed}, {form}: {score:.3f} ({trained:.0f} s training, {asked:.0f} s asking)",
+                    flush=True,
+                )
     table = pd.DataFrame(rows)
     shown = table.pivot_table(index="form", columns="type", values="pearson_delta").loc[options.forms]
     shown["mean"] = shown.mean(axis=1)

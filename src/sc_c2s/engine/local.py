@@ -262,9 +262,7 @@ class LocalEngine:
         end = self.tokenizer.eos_token_id
         return {AnswerTree.build(paths, end=end): np.array(members) for paths, members in by_paths.items()}
 
-    def _joint(
-        self, prompt: str, tokens: np.ndarray, answers: list[str]
-    ) -> tuple[np.ndarray, list[np.ndarray], int]:
+    def _joint(self, prompt: str, tokens: np.ndarray, answers: list[str]) -> tuple[np.ndarray, list[np.ndarray], int]:
         """Tokens of the end of a prompt, of the same with every answer behind it, and how many all of these share.
 
         With thousands of answers the whole prompt would be read thousands of times. It is only where its end does not stand for it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -105,6 +105,64 @@ class CellsToWrite:
     def lengths(self) -> np.ndarray:
         """Number of genes of each cell."""
         return self.cells.counts.getnnz(axis=1)
+
+
+@dataclass(frozen=True)
+class ChangeRows:
+    """Rows of the perturbation task: a control cell, what is done to it, and what changes.
+
+    Attributes
+    ----------
+    cells
+        Makes variants of control cells.
+    words
+        Gene names as they stand in a sentence.
+    prompts
+        Writes the prompt of each kind of row around a sentence.
+    targets
+        Gives the shares of the words for a row.
+    cell, kind
+        Control cell and kind of each row.
+    named
+        Whether a row names what is done.
+    answers
+        What may be answered.
+    n_genes
+        Longest sentence; ``None`` for no limit.
+    seed
+        Draws the answer of a row, where it is one word.
+    """
+
+    cells: Augmenter
+    words: np.ndarray
+    prompts: Any
+    targets: Any
+    cell: np.ndarray
+    kind: np.ndarray
+    named: np.ndarray
+    answers: list[str]
+    n_genes: int | None
+    seed: int
+
+    def row(self, row: int, i: int) -> tuple[str, str]:
+        """Prompt of the ``i``-th row, and one word, drawn by its share."""
+        share = self.shares(row)
+        word = np.random.default_rng([self.seed, i]).choice(len(share), p=share / share.sum())
+        return self.prompt(row, i), self.answers[word]
+
+    def prompt(self, row: int, i: int) -> str:
+        """Prompt of the ``i``-th row, which shows a variant of its cell."""
+        genes = self.cells.variant(self.cell[row], i)[: self.n_genes]
+        return self.prompts(self.kind[row], " ".join(self.words[genes]), self.named[row])
+
+    def shares(self, row: int) -> np.ndarray:
+        """Share that each word should have."""
+        return self.targets(self.cell[row], self.kind[row])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of genes of each row's cell."""
+        return self.cells.counts.getnnz(axis=1)[self.cell]
 
 
 def schedule(lengths: np.ndarray, *, n_epochs: int, batch_size: int, rng: np.random.Generator) -> np.ndarray:

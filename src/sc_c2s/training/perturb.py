@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from sc_c2s.sentences.text import quote
 
 from .augment import NONE, Augmenter, pseudo_counts
 from .cells import LabelledCells
+from .examples import ChangeRows
 from .loss import Choice
 from .pairs import NONE as UNSEEN
 from .pairs import Matched, Pairs, match
@@ -35,68 +38,18 @@ NOT_NAMED = 0.2
 """Share of the rows of a perturbed gene that only show the gene: what is then learned holds for genes never perturbed."""
 JUDGED_CELLS = 32
 """Control cells of a context that are looked at."""
-JUDGED_PAIRS = 50
-"""Training pairs that are looked at where there are no validation cells."""
+JUDGED_PROMPTS = 640
+"""Prompts that a state of the model is judged by, if that leaves each pair some."""
+LEAST_JUDGED = 4
+"""Fewest of these for a pair."""
+LEAST_ROWS = 5
+"""Fewest rows for a pair."""
+PUT_ASIDE = 0.1
+"""Share of the pairs to choose on where no cells are left for that."""
 READ_ROWS = 3000
 """Rows that the start is fitted to."""
-
-
-@dataclass(frozen=True)
-class ChangeRows:
-    """Rows of the perturbation task: a control cell, what is done to it, and what changes.
-
-    Attributes
-    ----------
-    cells
-        Makes variants of control cells.
-    words
-        Gene names as they stand in a sentence.
-    prompts
-        Writes the prompt of each kind of row around a sentence.
-    targets
-        Gives the shares of the words for a row.
-    cell, kind
-        Control cell and kind of each row.
-    named
-        Whether a row names what is done.
-    answers
-        What may be answered.
-    n_genes
-        Longest sentence; ``None`` for no limit.
-    seed
-        Draws the answer of a row, where it is one word.
-    """
-
-    cells: Augmenter
-    words: np.ndarray
-    prompts: Any
-    targets: Any
-    cell: np.ndarray
-    kind: np.ndarray
-    named: np.ndarray
-    answers: list[str]
-    n_genes: int | None
-    seed: int
-
-    def row(self, row: int, i: int) -> tuple[str, str]:
-        """Prompt of the ``i``-th row, and one word, drawn by its share."""
-        share = self.shares(row)
-        word = np.random.default_rng([self.seed, i]).choice(len(share), p=share / share.sum())
-        return self.prompt(row, i), self.answers[word]
-
-    def prompt(self, row: int, i: int) -> str:
-        """Prompt of the ``i``-th row, which shows a variant of its cell."""
-        genes = self.cells.variant(self.cell[row], i)[: self.n_genes]
-        return self.prompts(self.kind[row], " ".join(self.words[genes]), self.named[row])
-
-    def shares(self, row: int) -> np.ndarray:
-        """Share that each word should have."""
-        return self.targets(self.cell[row], self.kind[row])
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Number of genes of each row's cell."""
-        return self.cells.counts.getnnz(axis=1)[self.cell]
+FEW_STEPS, MANY_STEPS, MANY_PULL = 300, 1000, 1e-8
+"""Steps of that fit for few kinds and for many, and what pulls it back where there are many: each kind says little of its own."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +122,12 @@ class Perturbing:
             pair: to_shares(change[None], self.scale)[0].astype(np.float32) for pair, change in told.items()
         }
         self._still = to_shares(np.zeros((1, len(self.genes))), self.scale)[0].astype(np.float32)
-        # Where every perturbation was measured once, none is left to choose on: training pairs then say how well they are known.
-        self.checked = self._judged(VALIDATION) or self._judged(TRAIN)[:JUDGED_PAIRS]
+        self.left_out: frozenset[tuple[str, str]] = frozenset()
+        self.checked = self._judged(VALIDATION)
+        if not self.checked:
+            # Where every perturbation was measured once, a tenth of them is put aside to choose on.
+            self.left_out = self._spared()
+            self.checked = self._judged(TRAIN, self.left_out or self.pairs.known)
 
     @property
     def words(self) -> list[str]:
@@ -183,9 +140,10 @@ class Perturbing:
     def rows(self) -> ChangeRows:
         """Rows to learn from: every pair as often as its cells are reliable."""
         rng = np.random.default_rng(self.plan.settings.seed)
-        weights = {pair: min(self.pairs.size(*pair), MOST_COUNTED) ** 0.5 for pair in self.pairs.known}
+        learned = [pair for pair in self.pairs.known if pair not in self.left_out]
+        weights = {pair: min(self.pairs.size(*pair), MOST_COUNTED) ** 0.5 for pair in learned}
         learn = np.flatnonzero(self.data.split == TRAIN)
-        n_rows = max(int((self.perturbation[learn] == self.how.control).sum()), len(weights))
+        n_rows = max(int((self.perturbation[learn] == self.how.control).sum()), LEAST_ROWS * len(weights))
         controls = {context: self.pairs.cells(context, self.how.control) for context in self.pairs.contexts}
         cells, kinds = [], []
         for (context, name), weight in weights.items():
@@ -193,6 +151,7 @@ class Perturbing:
             some = np.resize(rng.permutation(controls[context]), n)
             cells.append(some)
             nothing = rng.random(n) < UNCHANGED
+            nothing[0] = False
             kinds.append(np.where(nothing, 0, self.kinds.index(name)))
         groups = np.unique(self.context, return_inverse=True)[1]
         return ChangeRows(
@@ -222,7 +181,17 @@ class Perturbing:
         shares = np.stack([rows.shares(int(some[targets[name]])) for name in names])
         place = {name: i for i, name in enumerate(names)}
         which = np.array([place[self._key(rows.cell[row], rows.kind[row])] for row in some])
-        vectors = fit_readout(states, shares, which, rows.kind[some], pull=self.how.pull, seed=self.plan.settings.seed)
+        # With more kinds than a nano has dimensions for, no vectors meet the mean of each: they start at the mean of all changes.
+        many = len(self.kinds) > CONDITIONS
+        vectors = fit_readout(
+            states,
+            shares,
+            which,
+            (rows.kind[some] > 0).astype(int) if many else rows.kind[some],
+            pull=MANY_PULL if many else self.how.pull,
+            n_steps=MANY_STEPS if many else FEW_STEPS,
+            seed=self.plan.settings.seed,
+        )
         head = model.get_output_embeddings().weight
         with torch.no_grad():
             head[self._ids(tokenizer).to(head.device)] = torch.from_numpy(vectors).to(head)
@@ -312,8 +281,21 @@ class Perturbing:
         """Write a change of one context in the way that the model is told it."""
         return in_proportion(change, self.pairs.control_means[self.pairs.contexts.index(context)], self.reference)
 
-    def _judged(self, which: str) -> list[Judged]:
-        """Give the pairs of one set."""
+    def _spared(self) -> frozenset[tuple[str, str]]:
+        """Pairs that need not be learned, as all that was done in them was also done elsewhere."""
+        known = self.pairs.known
+        names = {pair: perturbation_parts(pair[1]) for pair in known}
+        n_pairs = Counter(part for parts in names.values() for part in parts)
+        spared: list[tuple[str, str]] = []
+        for i in np.random.default_rng(self.plan.settings.seed).permutation(len(known)):
+            parts = names[known[i]]
+            if len(spared) < int(PUT_ASIDE * len(known)) and all(n_pairs[part] > 1 for part in parts):
+                spared.append(known[i])
+                n_pairs.subtract(parts)
+        return frozenset(spared)
+
+    def _judged(self, which: str, pairs: Collection[tuple[str, str]] | None = None) -> list[Judged]:
+        """Give the pairs of one set, or some of them."""
         rng = np.random.default_rng(self.plan.settings.seed)
         seen = self._pairs(self.data.split == which)
         every = self._pairs(np.ones(len(self.context), dtype=bool))
@@ -323,6 +305,8 @@ class Perturbing:
                 perturbed = seen.cells(context, name)
                 if len(perturbed) < (1 if which == VALIDATION else self.how.min_cells):
                     continue
+                if pairs is not None and (context, name) not in pairs:
+                    continue
                 controls = every.cells(context, self.how.control)
                 own = seen.cells(context, self.how.control)
                 read = rng.permutation(own if len(own) >= self.how.min_cells else controls)[:JUDGED_CELLS]
@@ -331,7 +315,8 @@ class Perturbing:
                     for cells in (controls, perturbed)
                 )
                 found.append(Judged(name, read, before, after, weight=min(len(perturbed), MOST_COUNTED) ** 0.5))
-        return found
+        most = max(JUDGED_PROMPTS // max(len(found), 1), LEAST_JUDGED)
+        return [replace(one, cells=one.cells[:most]) for one in found]
 
     def _scores(self, model: Any, tokenizer: Any, judged: list[Judged]) -> dict[str, float]:
         plain = Augmenter(self.counts, np.zeros(len(self.context), dtype=int), NONE, seed=0)

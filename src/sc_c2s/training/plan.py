@@ -19,7 +19,8 @@ NANO_ROWS, NANO_EPOCHS = 2_000, (1, 20)
 NANO_RATE, PRETRAINED_RATE = 5e-5, 2e-4
 WRITER_TOP_GENES, WRITER_ROWS, WRITER_RATE = 2000, 16_000, 1e-3
 """The same of a nano that writes cells: every gene of a cell is something to learn from, and to learn."""
-PERTURBER_ROWS = 10_000
+PERTURBER_ROWS, PERTURBER_RATE = 10_000, 3e-4
+"""The same of a nano that tells changes: it starts as a linear model of them."""
 PRETRAINED_EPOCHS, PRETRAINED_PATIENCE = 3, 3
 PRETRAINED_GENES = 200
 """Sentence of a pretrained model, which spends three or four tokens on a gene."""
@@ -117,7 +118,8 @@ def make_plan(
     if patience is None and not small:
         patience = PRETRAINED_PATIENCE
     if learning_rate is None:
-        learning_rate = WRITER_RATE if writer else NANO_RATE if small else PRETRAINED_RATE
+        small_rate = PERTURBER_RATE if tasks == ("perturb",) else WRITER_RATE if writer else NANO_RATE
+        learning_rate = small_rate if small else PRETRAINED_RATE
     return Plan(
         family=start.family,
         recipe=Recipe(n_genes=n_genes, organism=organism),

@@ -5,13 +5,20 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-N_STEPS, SIZE, RATE = 300, 512, 2e-2
+SIZE, RATE = 512, 2e-2
 FLOOR = 1e-5
 """Least share that a word starts from."""
 
 
 def fit_readout(
-    states: np.ndarray, shares: np.ndarray, rows: np.ndarray, kinds: np.ndarray, *, pull: float, seed: int = 0
+    states: np.ndarray,
+    shares: np.ndarray,
+    rows: np.ndarray,
+    kinds: np.ndarray,
+    *,
+    pull: float,
+    n_steps: int = 300,
+    seed: int = 0,
 ) -> np.ndarray:
     """Fit output vectors to the shares that words should have.
 
@@ -30,6 +37,8 @@ def fit_readout(
         Kind of each state, from 0.
     pull
         Strength of the pull.
+    n_steps
+        Steps of the fit.
     seed
         Draws the states of a step.
 
@@ -44,9 +53,9 @@ def fit_readout(
     weights = start.clone().requires_grad_(True)
     x, y = torch.from_numpy(states).float(), torch.from_numpy(shares).float()
     optimizer = torch.optim.Adam([weights], lr=RATE)
-    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=N_STEPS)
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=n_steps)
     rng = np.random.default_rng(seed)
-    for _ in range(N_STEPS):
+    for _ in range(n_steps):
         some = rng.integers(len(states), size=SIZE)
         told = torch.log_softmax(x[some] @ weights.T, dim=1)
         loss = -(y[rows[some]] * told).sum(dim=1).mean() + pull * ((weights - start) ** 2).sum()
