@@ -17,6 +17,7 @@ from sc_c2s.metrics.context_weights import (
     mean_weights,
     nearest_weights,
     neighbour_weights,
+    ridge_penalty,
     ridge_weights,
     similarities,
     similarity_weights,
@@ -30,6 +31,10 @@ N_GENES = 40
 BY = {"condition_key": "drug", "control": "none", "groupby": "type"}
 
 # Weights
+
+
+def ridge(controls: np.ndarray, shifts: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return ridge_weights(controls, target, penalty=ridge_penalty(controls, shifts))
 
 
 def test_similarities_by_hand() -> None:
@@ -58,7 +63,7 @@ def test_ridge_finds_a_shift_that_grows_with_a_component() -> None:
     place = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])[:, None]
     direction, effect = np.array([[1.0, 2.0, 0.0, -1.0]]), np.array([[3.0, -1.0, 0.5, 2.0]])
     controls, shifts = 5 + place * direction, 1 + place * effect
-    weights = ridge_weights(controls, shifts, 5 + 3 * direction[0])
+    weights = ridge(controls, shifts, 5 + 3 * direction[0])
     assert weights.sum() == pytest.approx(1)
     # One component, standardised: n squares over n plus the least penalty is what is left of the slope.
     np.testing.assert_allclose(weights @ shifts, 1 + 3 * effect[0] * 5 / 5.1)
@@ -67,9 +72,9 @@ def test_ridge_finds_a_shift_that_grows_with_a_component() -> None:
 def test_ridge_shrinks_to_the_mean_where_components_say_nothing() -> None:
     rng = np.random.default_rng(0)
     controls, shifts = rng.normal(size=(8, 30)), rng.normal(size=(8, 3000))
-    np.testing.assert_allclose(ridge_weights(controls, shifts, controls[0]), 1 / 8, atol=0.01)
-    np.testing.assert_array_equal(ridge_weights(controls[:3], shifts[:3], controls[0]), 1 / 3)
-    np.testing.assert_allclose(ridge_weights(np.ones((5, 30)), shifts[:5], np.ones(30)), 1 / 5)
+    np.testing.assert_allclose(ridge(controls, shifts, controls[0]), 1 / 8, atol=0.01)
+    np.testing.assert_array_equal(ridge(controls[:3], shifts[:3], controls[0]), 1 / 3)
+    np.testing.assert_allclose(ridge(np.ones((5, 30)), shifts[:5], np.ones(30)), 1 / 5)
 
 
 def test_blend_weights_by_hand() -> None:

@@ -16,6 +16,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from sc_c2s.get import perturbed
+from sc_c2s.metrics import perturbation_baselines
+from sc_c2s.metrics.context_shifts import BLEND, METHODS
 from sc_c2s.models import directory, nano
 from sc_c2s.sentences.inverse import log_expression
 from sc_c2s.tl import annotate, finetune, perturb
@@ -33,10 +35,15 @@ def one_layer() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def model(make_treated_cells, one_layer, tmp_path_factory) -> Path:
+def training(make_treated_cells) -> AnnData:
+    return make_treated_cells()
+
+
+@pytest.fixture(scope="module")
+def model(training, one_layer, tmp_path_factory) -> Path:
     """A model that has seen no perturbed cell of one type."""
     path = tmp_path_factory.mktemp("perturber") / "model"
-    finetune(make_treated_cells(), held_out={"cell_type": UNSEEN}, output_dir=path, n_epochs=8, **TASK, **FAST)
+    finetune(training, held_out={"cell_type": UNSEEN}, output_dir=path, n_epochs=8, **TASK, **FAST)
     return path
 
 
@@ -64,11 +71,31 @@ def test_what_is_written(any_treated, model) -> None:
     assert stored["space"] == "log1p CP10k"
     assert list(stored["contexts"]) == sorted(adata.obs["cell_type"].cat.categories)
     assert stored["changes"].shape == (3, x.shape[1])
-    assert stored["shifts"].shape == (5, 3, x.shape[1])
-    assert set(stored["metrics"]["source"]) == {"model", "scrambled name", *stored["baselines"]}
+    assert list(stored["baselines"]) == ["no change", *METHODS, "best blend", "falls in proportion"]
+    assert stored["shifts"].shape == (8, 3, x.shape[1])
+    assert set(stored["metrics"]["source"]) == {"model", "scrambled name", "shuffled contexts", *stored["baselines"]}
     assert stored["params"]["condition_key"] == "treatment"
     if any_treated.where:
         assert "rna:c2s_perturbed_sentence" in any_treated.data.obs
+
+
+def test_shifts_without_a_model_are_those_of_the_training_cells(treated, training, model) -> None:
+    """What the model kept tells the same as the training cells themselves."""
+    perturb(treated, model=model, perturbation="IFN")
+    stored = treated.uns["c2s_perturbed"]
+    genes = stored["var_names"]
+    train, cells = training[(training.obs["c2s_split"] == "train").to_numpy()].copy(), treated[controls(treated)].copy()
+    for adata in (train, cells):
+        adata.X = log_expression(sparse.csr_matrix(adata.X))
+    by = {"condition_key": "treatment", "control": "none", "groupby": "cell_type"}
+    wanted = perturbation_baselines(train[:, genes].copy(), cells[:, genes].copy(), perturbations=["IFN"], **by)
+    before = cells[:, genes].X.toarray()
+    assert set(wanted) == {*METHODS, BLEND}
+    for name, one in wanted.items():
+        shifts = stored["shifts"][list(stored["baselines"]).index(name)]
+        for context, shift in zip(stored["contexts"], shifts, strict=True):
+            here = (cells.obs["cell_type"] == context).to_numpy()
+            np.testing.assert_allclose(shift, (one.X - before)[here].mean(axis=0), atol=2e-4, err_msg=name)
 
 
 def test_it_finds_what_was_planted_in_a_type_it_never_saw_perturbed(treated, model) -> None:

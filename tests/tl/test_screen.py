@@ -19,7 +19,6 @@ from scipy import sparse
 from sc_c2s.models import directory, nano
 from sc_c2s.sentences.inverse import log_expression
 from sc_c2s.tl import finetune, perturb, screen
-from sc_c2s.tl._perturber import Perturber
 
 B, MONOCYTE, T = "B cell", "CD14+ monocyte", "T cell, CD4/CD8"
 FAST: dict[str, Any] = {"batch_size": 16, "device": "cpu", "dtype": "float32"}
@@ -51,7 +50,7 @@ def model(make_cells, tmp_path_factory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("screen") / "model"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nano, "build", partial(nano.build, n_layers=1))
-        finetune(treated(make_cells, 540), output_dir=path, n_epochs=20, **TASK, **FAST)
+        finetune(treated(make_cells, 540), output_dir=path, n_epochs=20, learning_rate=1e-3, **TASK, **FAST)
         yield path
 
 
@@ -185,20 +184,6 @@ def test_combinations_and_what_the_baseline_does_not_know(cells, model) -> None:
     table = table_of(cells, model, candidates=["IL-6", "IFN + IL-6", "IL-6"]).set_index("candidate")
     assert sorted(table.index) == ["IFN + IL-6", "IL-6"]
     assert np.isfinite(table["baseline_split"]).all()
-
-
-def test_what_training_contexts_saw_too_little_of_has_no_baseline(cells, model, monkeypatch) -> None:
-    known = Perturber.known_shifts
-
-    def nothing_of(self: Perturber, name: str) -> tuple[np.ndarray, np.ndarray]:
-        controls, shifts = known(self, name)
-        return (controls[:0], shifts[:0]) if name == "IL-6" else (controls, shifts)
-
-    monkeypatch.setattr(Perturber, "known_shifts", nothing_of)
-    table = table_of(cells, model).set_index("candidate")
-    assert table.loc["IL-6", ["baseline_a", "baseline_b", "baseline_split"]].isna().all()
-    assert table.loc["IFN", ["baseline_a", "baseline_b", "baseline_split"]].notna().all()
-    assert cells.uns["c2s_screen"]["share_also_baseline"] < 1
 
 
 def test_the_batch_does_not_matter(cells, model) -> None:

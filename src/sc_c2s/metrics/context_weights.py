@@ -116,43 +116,59 @@ def neighbour_weights(
     return np.eye(n_contexts)[contexts[nearest]].mean(axis=1)
 
 
-def ridge_weights(controls: Values, shifts: Values, target: Values) -> Values:
-    """Regression of the shift of each gene on the leading principal components of the control means.
-
-    The fit is linear in the shifts, so it is a weight for each context, of either sign. Components (at most five, and
-    two fewer than contexts) have unit variance. The penalty is the one of :data:`PENALTIES` with the least squared
-    error over all genes where each context in turn is predicted from the others.
+def ridge_penalty(controls: Values, shifts: Values) -> float:
+    """Penalty for :func:`ridge_weights`: the one of :data:`PENALTIES` that predicts each context best from the others.
 
     Parameters
     ----------
-    controls, target
+    controls
         As in :func:`similarities`.
     shifts
         Contexts × genes.
 
     Returns
     -------
-    A weight for each context; their sum is 1. All alike with fewer than four contexts.
+    The penalty with the least squared error over all genes; the largest one with fewer than four contexts.
     """
     n = len(controls)
     if n < LEAST_FOR_RIDGE:
-        return mean_weights(n)
-    n_comps = min(_MOST_COMPONENTS, n - 2)
+        return PENALTIES[-1]
     errors = []
     for penalty in PENALTIES:
         predicted = [
-            _component_weights(np.delete(controls, i, axis=0), controls[i], n_comps, penalty)
+            _component_weights(np.delete(controls, i, axis=0), controls[i], n - 2, penalty)
             @ np.delete(shifts, i, axis=0)
             for i in range(n)
         ]
         errors.append(((np.array(predicted) - shifts) ** 2).sum())
-    return _component_weights(controls, target, n_comps, PENALTIES[int(np.argmin(errors))])
+    return PENALTIES[int(np.argmin(errors))]
+
+
+def ridge_weights(controls: Values, target: Values, *, penalty: float) -> Values:
+    """Regression of the shift of each gene on the leading principal components of the control means.
+
+    The fit is linear in the shifts, so it is a weight for each context, of either sign. Components (at most five, and
+    two fewer than contexts) have unit variance.
+
+    Parameters
+    ----------
+    controls, target
+        As in :func:`similarities`.
+    penalty
+        How strongly coefficients are shrunk, see :func:`ridge_penalty`.
+
+    Returns
+    -------
+    A weight for each context; their sum is 1. All alike with fewer than four contexts.
+    """
+    n = len(controls)
+    return mean_weights(n) if n < LEAST_FOR_RIDGE else _component_weights(controls, target, n - 2, penalty)
 
 
 def _component_weights(controls: Values, target: Values, n_comps: int, penalty: float) -> Values:
     n, centre = len(controls), controls.mean(axis=0)
     u, s, vt = np.linalg.svd(controls - centre, full_matrices=False)
-    kept = np.flatnonzero(s > 1e-9 * max(s[0], 1e-300))[:n_comps]
+    kept = np.flatnonzero(s > 1e-9 * max(s[0], 1e-300))[: min(n_comps, _MOST_COMPONENTS)]
     # Standardised components are orthogonal, each with n as its sum of squares: there is no matrix to invert.
     scores = u[:, kept] * np.sqrt(n)
     at_target = vt[kept] @ (target - centre) / s[kept] * np.sqrt(n)

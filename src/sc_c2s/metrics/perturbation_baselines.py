@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,46 +11,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scanpy import logging as logg
 
-from .context_weights import (
-    LEAST_FOR_BLEND,
-    blend_weights,
-    nearest_weights,
-    neighbour_weights,
-    ridge_weights,
-    similarity_weights,
-)
+from .context_shifts import BLEND, N_COMPS, ContextShifts, Target
 from .perturbation_sets import CONTEXT, PERTURBATION, labelled
 from .sources import LEAST_CELLS
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-MEAN_SHIFT, NEAREST, SIMILARITY = "mean shift", "nearest context", "similarity-weighted shift"
-NEIGHBOURS, RIDGE, BLEND = "k-NN on control cells", "ridge", "best blend"
-N_COMPS = 30
-
 Values = NDArray[np.float64]
-Contexts = tuple[int, ...]
-
-
-class _Target(NamedTuple):
-    """Control cells of one context that is to be predicted."""
-
-    mean: Values
-    points: Values
-    """Cells × components."""
-    shares: dict[Contexts, Values]
-    """Contexts of the neighbours, once for all perturbations that were seen in the same contexts."""
-
-
-class _Seen(NamedTuple):
-    """Shifts of a perturbation in the contexts of the training cells that have it."""
-
-    contexts: Contexts
-    shifts: Values
-    """Contexts × genes."""
-    average: Values
-    """What "mean shift" predicts: the mean of the shifts, but for a perturbation that was not seen."""
 
 
 def perturbation_baselines(
@@ -114,7 +82,8 @@ def perturbation_baselines(
     which may be negative. `uns["weights"]` of `"best blend"` holds the weight of each method.
     """
     seen, predicted = _checked(train, controls, condition_key, control, groupby)
-    shifts = _Shifts(seen, control, seed=rng)
+    project = _projection(seen.X, seed=rng)
+    shifts = _seen(seen, control, project)
     wanted = list(shifts.perturbations) if perturbations is None else [str(name) for name in perturbations]
     if control in wanted:
         raise ValueError(f"perturbations holds {control!r}, which marks control cells.")
@@ -123,15 +92,16 @@ def perturbation_baselines(
             "predicted by the mean of all perturbations, as no context of train has enough of their cells: "
             + ", ".join(unseen)
         )
-    weights = _blend(shifts)
+    weights = shifts.blend()
     labels = predicted.obs[CONTEXT].to_numpy()
     x = _dense(predicted.X)
     found = {name: np.empty((len(wanted), *x.shape), dtype=np.float32) for name in (*weights, BLEND)}
     for context in np.unique(labels):
         rows = np.flatnonzero(labels == context)
-        target = _Target(x[rows].mean(axis=0, dtype=np.float64), shifts.points(predicted.X[rows]), {})
+        target = Target(x[rows].mean(axis=0, dtype=np.float64), project(predicted.X[rows]))
         for i, name in enumerate(wanted):
-            for method, shift in _with_blend(shifts.predict(shifts.seen(name), target), shifts.seen(name), weights):
+            moved = shifts.predict(shifts.seen(name), target)
+            for method, shift in (moved | {BLEND: shifts.blended(moved, shifts.seen(name), weights)}).items():
                 found[method][i, rows] = x[rows] + shift
     obs = _obs(controls, wanted, condition_key, groupby)
     made = {name: _cells(values, obs, predicted.var) for name, values in found.items()}
@@ -139,104 +109,30 @@ def perturbation_baselines(
     return made
 
 
-class _Shifts:
-    """What training cells say of each perturbation in each context."""
+def _projection(x: Any, *, seed: int) -> Callable[[Any], Values]:
+    from sklearn.decomposition import PCA
 
-    def __init__(self, train: AnnData, control: str, *, seed: int) -> None:
-        from sklearn.decomposition import PCA
+    return PCA(min(N_COMPS, *np.subtract(x.shape, 1)), svd_solver="arpack", random_state=seed).fit(x).transform
 
-        labels, names = train.obs[CONTEXT].to_numpy(), train.obs[PERTURBATION].to_numpy()
-        fitted = PCA(min(N_COMPS, *np.subtract(train.shape, 1)), svd_solver="arpack", random_state=seed).fit(train.X)
-        self.points = fitted.transform
-        sizes = pd.crosstab(labels, names)
-        enough = sizes.loc[sizes.get(control, pd.Series(0, sizes.index)) >= LEAST_CELLS]
-        cells = [train.X[(labels == context) & (names == control)] for context in enough.index]
-        self.controls = np.array([_mean(x) for x in cells])
-        self._points = [self.points(x) for x in cells]
-        self._shares: dict[tuple[int, Contexts], Values] = {}
-        self.perturbations: dict[str, _Seen] = {}
-        for name in [column for column in enough.columns if column != control]:
-            contexts = tuple(int(i) for i in np.flatnonzero(enough[name] >= LEAST_CELLS))
-            if contexts:
-                means = [_mean(train.X[(labels == enough.index[i]) & (names == name)]) for i in contexts]
-                changes = np.array(means) - self.controls[[*contexts]]
-                self.perturbations[name] = _Seen(contexts, changes, changes.mean(axis=0))
-        if not self.perturbations:
-            raise ValueError(
-                f"No context of train has {LEAST_CELLS} control cells ({control!r}) and {LEAST_CELLS} of a "
-                "perturbation: check condition_key=, control= and groupby=."
-            )
-        self._unseen = self._average()
 
-    def _average(self) -> _Seen:
-        """Mean over the perturbations."""
-        contexts = tuple(sorted({i for seen in self.perturbations.values() for i in seen.contexts}))
-        shifts = [
-            np.mean(
-                [seen.shifts[seen.contexts.index(i)] for seen in self.perturbations.values() if i in seen.contexts],
-                axis=0,
-            )
-            for i in contexts
-        ]
-        return _Seen(
-            contexts, np.array(shifts), np.mean([seen.average for seen in self.perturbations.values()], axis=0)
+def _seen(train: AnnData, control: str, project: Callable[[Any], Values]) -> ContextShifts:
+    """Look at what training cells say of each perturbation in each context."""
+    labels, names = train.obs[CONTEXT].to_numpy(), train.obs[PERTURBATION].to_numpy()
+    sizes = pd.crosstab(labels, names)
+    enough = sizes.loc[sizes.get(control, pd.Series(0, sizes.index)) >= LEAST_CELLS]
+    cells = [train.X[(labels == context) & (names == control)] for context in enough.index]
+    shifts = ContextShifts(np.array([_mean(x) for x in cells]), [project(x) for x in cells], {})
+    for name in [column for column in enough.columns if column != control]:
+        contexts = tuple(int(i) for i in np.flatnonzero(enough[name] >= LEAST_CELLS))
+        if contexts:
+            means = [_mean(train.X[(labels == enough.index[i]) & (names == name)]) for i in contexts]
+            shifts.perturbations[name] = shifts.of(contexts, np.array(means) - shifts.controls[[*contexts]])
+    if not shifts.perturbations:
+        raise ValueError(
+            f"No context of train has {LEAST_CELLS} control cells ({control!r}) and {LEAST_CELLS} of a "
+            "perturbation: check condition_key=, control= and groupby=."
         )
-
-    def seen(self, perturbation: str) -> _Seen:
-        return self.perturbations.get(perturbation, self._unseen)
-
-    def predict(self, seen: _Seen, target: _Target) -> dict[str, Values]:
-        """Shift by each method but the blend: one for all cells of the target (genes), or for each (cells × genes)."""
-        if seen.contexts not in target.shares:
-            pool = self._pool(seen.contexts)
-            target.shares[seen.contexts] = neighbour_weights(*pool, target.points, n_contexts=len(seen.contexts))
-        return self._methods(seen, target.mean, target.shares[seen.contexts])
-
-    def left_out(self, seen: _Seen, i: int) -> dict[str, Values]:
-        """Shift that each method predicts for the context in place ``i`` of those seen, from the others."""
-        others = np.delete(np.arange(len(seen.contexts)), i)
-        contexts, here = tuple(seen.contexts[j] for j in others), seen.contexts[i]
-        if (here, contexts) not in self._shares:  # the same for many perturbations
-            shares = neighbour_weights(*self._pool(contexts), self._points[here], n_contexts=len(contexts))
-            self._shares[here, contexts] = shares.mean(axis=0)
-        rest = _Seen(contexts, seen.shifts[others], seen.shifts[others].mean(axis=0))
-        return self._methods(rest, self.controls[here], self._shares[here, contexts])
-
-    def _pool(self, contexts: Contexts) -> tuple[Values, NDArray[np.intp]]:
-        points = [self._points[i] for i in contexts]
-        return np.concatenate(points), np.repeat(np.arange(len(points)), [len(x) for x in points])
-
-    def _methods(self, seen: _Seen, target: Values, shares: Values) -> dict[str, Values]:
-        controls = self.controls[[*seen.contexts]]
-        weights = {
-            NEAREST: nearest_weights(controls, target),
-            SIMILARITY: similarity_weights(controls, target),
-            NEIGHBOURS: shares,
-            RIDGE: ridge_weights(controls, seen.shifts, target),
-        }
-        return {MEAN_SHIFT: seen.average} | {name: weight @ seen.shifts for name, weight in weights.items()}
-
-
-def _blend(shifts: _Shifts) -> dict[str, float]:
-    """Weight of each method, from contexts that are left out in turn."""
-    candidates, truth = [], []
-    for seen in shifts.perturbations.values():
-        if len(seen.contexts) >= LEAST_FOR_BLEND:
-            for i, shift in enumerate(seen.shifts):
-                candidates.append(shifts.left_out(seen, i))
-                truth.append(shift)
-    methods = (MEAN_SHIFT, NEAREST, SIMILARITY, NEIGHBOURS, RIDGE)
-    if not truth:
-        return dict.fromkeys(methods, 0.0) | {MEAN_SHIFT: 1.0}
-    columns = np.column_stack([np.concatenate([found[name] for found in candidates]) for name in methods])
-    return dict(zip(methods, blend_weights(columns, np.concatenate(truth)).tolist(), strict=True))
-
-
-def _with_blend(found: dict[str, Values], seen: _Seen, weights: dict[str, float]) -> list[tuple[str, Values]]:
-    blend = found[MEAN_SHIFT]
-    if len(seen.contexts) >= LEAST_FOR_BLEND:
-        blend = sum((weights[name] * shift for name, shift in found.items()), np.zeros(1))
-    return [*found.items(), (BLEND, blend)]
+    return shifts
 
 
 def _checked(

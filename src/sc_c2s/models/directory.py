@@ -45,11 +45,12 @@ class ModelCard:
         Empty if it does not generate.
     perturbations
         What it can be asked to do to cells: ``condition_key``, ``control``, ``groupby`` of the ``contexts``, the perturbations
-        (``values``), how many cells were perturbed (``n_cells``, contexts × perturbations), the ``pairing``, and the ``scale`` of
-        changes. Empty if it does not perturb.
+        (``values``), how many cells were perturbed (``n_cells``, contexts × perturbations), the ``pairing``, the ``scale`` of
+        changes, and the weights of the best ``blend`` of methods without a model. Empty if it does not perturb.
     shifts
-        Means of the control cells of each context (``control_means``, contexts × genes), and what each perturbation added to them
-        (``shifts``, contexts × perturbations × genes), in a file of their own. Empty if it does not perturb.
+        Means of the control cells of each context (``control_means``, contexts × genes), what each perturbation added to them
+        (``shifts``, contexts × perturbations × genes), and control cells in principal components (``points`` with their
+        ``point_contexts``; ``centre`` and ``components``), in a file of their own. Empty if it does not perturb.
     temperature
         Divides the log-probabilities of the labels, chosen on validation cells.
     sampling_temperature

@@ -10,7 +10,8 @@ import pandas as pd
 from scipy import sparse
 
 from sc_c2s.data import Cells, combined
-from sc_c2s.metrics.context_weights import mean_weights, nearest_weights, similarity_weights
+from sc_c2s.metrics.context_shifts import BLEND, NEIGHBOURS, SIMILARITY, Target
+from sc_c2s.metrics.context_weights import similarity_weights
 from sc_c2s.sentences.changes import at_level, in_proportion
 from sc_c2s.sentences.inverse import log_expression
 
@@ -18,6 +19,8 @@ from ._perturber import Perturber
 
 ALL = "all"
 """Context of cells that are not told apart."""
+MOST_LOOKED_AT = 500
+"""Control cells of a context whose neighbours are looked for."""
 IN_PROPORTION = "falls in proportion"
 """The similarity-weighted shift, its falls at the level that the genes have in the cells at hand."""
 
@@ -139,19 +142,30 @@ def novelty(seen: CellsAtHand, perturber: Perturber, context: str) -> float:
     return perturber.novelty(control_mean(seen, perturber, context))
 
 
+def targets_of(seen: CellsAtHand, perturber: Perturber) -> list[Target]:
+    """Control cells of each context, for methods that need no model."""
+    columns, targets = columns_of(seen, perturber), []
+    for context in seen.contexts:
+        cells = seen.of(context, seen.control)
+        some = cells[np.unique(np.linspace(0, len(cells) - 1, MOST_LOOKED_AT).astype(int))]
+        targets.append(Target(control_mean(seen, perturber, context), perturber.project(seen.log[some], columns)))
+    return targets
+
+
 def expected_shifts(
-    seen: CellsAtHand, perturber: Perturber, perturbation: str, columns: np.ndarray
+    targets: list[Target], perturber: Perturber, perturbation: str, columns: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Shift that each baseline expects in each context (contexts × genes at hand), from those that training contexts saw."""
-    controls, shifts = perturber.known_shifts(perturbation)
-    means = np.stack([control_mean(seen, perturber, context) for context in seen.contexts])
-    weights = {
-        "mean shift": np.tile(mean_weights(len(controls)), (len(means), 1)),
-        "nearest context": np.stack([nearest_weights(controls, mean) for mean in means]),
-        "similarity-weighted shift": np.stack([similarity_weights(controls, mean) for mean in means]),
-    }
-    expected = {name: one @ shifts for name, one in weights.items()}
-    alike = weights["similarity-weighted shift"]
-    level = alike @ controls
-    expected[IN_PROPORTION] = at_level(in_proportion(alike @ shifts, level, level), means, level)
-    return {"no change": np.zeros((len(means), len(columns)))} | {name: x[:, columns] for name, x in expected.items()}
+    """Shift that each method without a model expects in each context (contexts × genes at hand)."""
+    known, of = perturber.known, perturber.seen(perturbation)
+    found: dict[str, list[np.ndarray]] = {"no change": [np.zeros(len(perturber.genes))] * len(targets)}
+    for target in targets:
+        moved = known.predict(of, target)
+        moved[NEIGHBOURS] = moved[NEIGHBOURS].mean(axis=0)
+        alike = similarity_weights(of.controls, target.mean)
+        level = alike @ of.controls
+        proportional = at_level(in_proportion(moved[SIMILARITY], level, level), target.mean, level)
+        for name, shift in (
+            moved | {BLEND: known.blended(moved, of, perturber.blend), IN_PROPORTION: proportional}
+        ).items():
+            found.setdefault(name, []).append(shift)
+    return {name: np.stack(shifts)[:, columns] for name, shifts in found.items()}

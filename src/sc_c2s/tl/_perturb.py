@@ -14,10 +14,20 @@ from scipy import sparse
 from sc_c2s import _keys
 from sc_c2s._random import resolve_rng
 from sc_c2s.data import open_cells
+from sc_c2s.metrics.context_shifts import Target
 from sc_c2s.metrics.effects import pearson_delta
 from sc_c2s.sentences.changes import expected_expression
 
-from ._cells_at_hand import IN_PROPORTION, CellsAtHand, columns_of, expected_shifts, means_of, novelty, read_cells
+from ._cells_at_hand import (
+    IN_PROPORTION,
+    CellsAtHand,
+    columns_of,
+    expected_shifts,
+    means_of,
+    novelty,
+    read_cells,
+    targets_of,
+)
 from ._perturber import Perturber, open_perturber
 
 if TYPE_CHECKING:
@@ -128,10 +138,12 @@ def perturb(
     `adata.uns['c2s_perturbed' | key_added]` : :class:`dict`
         ``var_names`` of the columns, ``space``, ``perturbation``, ``params``, ``n_failed`` (control cells without a prediction), and
         by context: ``contexts``, their ``n_cells`` and ``novelty`` (how far the cells are from all that the model was trained on, 0
-        to 1), ``changes`` (contexts × genes: mean over the cells), ``baselines`` (names of shifts that need no model) and their
-        ``shifts`` (baselines × contexts × genes). Where the data hold real perturbed cells, ``metrics`` compares all of them with
-        these: ``source`` (``"model"``, with ``shift_weight`` also ``"hybrid"``, and ``"scrambled name"``, the model asked for something
-        else), ``context`` and ``pearson_delta``.
+        to 1), ``changes`` (contexts × genes: mean over the cells), ``baselines`` (names of shifts that need no model: no change, those of
+        :func:`~sc_c2s.metrics.perturbation_baselines` from what the model kept of its training cells, and ``"falls in
+        proportion"``) and their ``shifts`` (baselines × contexts × genes). Where the data hold real perturbed cells, ``metrics``
+        compares all of them with these: ``source`` (``"model"``, with ``shift_weight`` also ``"hybrid"``; ``"scrambled name"``, the
+        model asked for something else, and ``"shuffled contexts"``, what it tells of the next context), ``context`` and
+        ``pearson_delta``.
 
     :func:`~sc_c2s.get.perturbed` hands the cells over as an AnnData.
 
@@ -177,9 +189,17 @@ def perturb(
         "shift_weight": shift_weight,
         "seed": seed,
     }
+    targets = targets_of(seen, perturber)
     results = {
         keys[name]: _predict(
-            seen, perturber, name, n_samples=n_samples, shift_weight=shift_weight, seed=seed, batch_size=batch_size
+            seen,
+            targets,
+            perturber,
+            name,
+            n_samples=n_samples,
+            shift_weight=shift_weight,
+            seed=seed,
+            batch_size=batch_size,
         )
         for name in names
     }
@@ -198,6 +218,7 @@ def perturb(
 
 def _predict(
     seen: CellsAtHand,
+    targets: list[Target],
     perturber: Perturber,
     perturbation: str,
     *,
@@ -217,7 +238,7 @@ def _predict(
     )
     changes = changes[:, columns].reshape(n_samples, len(asked), -1)
     mean = changes.mean(axis=0)
-    shifts = expected_shifts(seen, perturber, perturbation, columns)
+    shifts = expected_shifts(targets, perturber, perturbation, columns)
 
     shape = len(seen.names), len(seen.genes)
     expression = np.full(shape, np.nan, dtype=np.float32)
@@ -251,7 +272,11 @@ def _predict(
     }
     scrambled = _scrambled(seen, perturber, perturbation, asked, sentences, columns, batch_size)
     hybrid = {"hybrid": uns["changes"]} if shift_weight else {}
-    metrics = _metrics(seen, perturbation, {**hybrid, "model": np.stack(told_changes), **scrambled, **shifts})
+    by_model = np.stack(told_changes)
+    if len(by_model) > 1:
+        # What the model tells of the next context: as good as its own where the cell is not read.
+        scrambled["shuffled contexts"] = np.roll(by_model, 1, axis=0)
+    metrics = _metrics(seen, perturbation, {**hybrid, "model": by_model, **scrambled, **shifts})
     if len(metrics):
         uns["metrics"] = metrics
     if uns["n_failed"]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sc_c2s.engine import Engine, probabilities
+from sc_c2s.metrics.context_shifts import ContextShifts, Seen
 from sc_c2s.metrics.measures import correlation
 from sc_c2s.models import LoadedModel
 from sc_c2s.prompts import change_answer, perturb_prompt, perturbation_parts
@@ -43,10 +44,12 @@ class Perturber:
         Contexts and perturbations that it was trained on.
     scale
         Scale of the changes.
-    control_means
-        Means of the training contexts' control cells (contexts × genes), log1p counts per 10,000.
-    shifts
-        What each perturbation added to them (contexts × perturbations × genes); NaN where that is not known.
+    known
+        Means of the training contexts' control cells, log1p counts per 10,000, and what each perturbation added to them.
+    blend
+        Weight of each method without a model in their best blend.
+    centre, components
+        Mean (genes) and principal components (components × genes) of the training cells.
     """
 
     engine: Engine
@@ -60,8 +63,15 @@ class Perturber:
     contexts: list[str]
     values: list[str]
     scale: float
-    control_means: np.ndarray
-    shifts: np.ndarray
+    known: ContextShifts
+    blend: dict[str, float]
+    centre: np.ndarray
+    components: np.ndarray
+
+    @property
+    def control_means(self) -> np.ndarray:
+        """Means of the training contexts' control cells (contexts × genes)."""
+        return self.known.controls
 
     def check(self, perturbation: str) -> None:
         """Refuse a perturbation that a model with a vocabulary of its own has no word for."""
@@ -130,33 +140,32 @@ class Perturber:
         times as large as any that was seen; none is believed. Of a perturbation that no context saw, the limits are those of all
         that were seen, for each of its parts.
         """
-        _, shifts = self.known_shifts(perturbation)
-        times = 1
-        if perturbation not in self.values:
+        if perturbation in self.known.perturbations:
+            shifts, times = self.known.perturbations[perturbation].shifts, 1
+        else:
             # The control is one of these: that the model then tells of no change is up to the model.
-            shifts, times = self.shifts.reshape(-1, self.shifts.shape[2]), len(perturbation_parts(perturbation))
-        return times * np.nanmin(shifts, axis=0, initial=0.0), times * np.nanmax(shifts, axis=0, initial=0.0)
+            shifts = np.concatenate([seen.shifts for seen in self.known.perturbations.values()])
+            times = len(perturbation_parts(perturbation))
+        return times * np.minimum(shifts.min(axis=0), 0), times * np.maximum(shifts.max(axis=0), 0)
 
-    def known_shifts(self, perturbation: str) -> tuple[np.ndarray, np.ndarray]:
-        """Means of the control cells of training contexts that saw a perturbation, and its shifts there.
-
-        Of one that no context saw, the shifts are the mean over all perturbations that each context saw.
-
-        Returns
-        -------
-        Contexts × genes each.
-        """
-        shifts = np.full_like(self.control_means, np.nan)
+    def seen(self, perturbation: str) -> Seen:
+        """Give the shifts of a perturbation in training contexts; of one that none saw, the mean over all that each context saw."""
+        seen = self.known.seen(perturbation)
         if perturbation == self.control:
-            shifts = np.zeros_like(self.control_means)
-        elif perturbation in self.values:
-            shifts = self.shifts[:, self.values.index(perturbation)]
-        if np.isnan(shifts).all():
-            seen = ~np.isnan(self.shifts[:, :, 0])
-            shifts = np.nansum(self.shifts, axis=1) / np.maximum(seen.sum(axis=1), 1)[:, None]
-            shifts[~seen.any(axis=1)] = np.nan
-        known = ~np.isnan(shifts[:, 0])
-        return self.control_means[known].astype(np.float64), shifts[known].astype(np.float64)
+            return self.known.of(seen.contexts, np.zeros_like(seen.shifts))
+        return seen
+
+    def project(self, log: Any, columns: np.ndarray) -> np.ndarray:
+        """Cells in the principal components of the training cells, with genes that they lack at the mean of these.
+
+        Parameters
+        ----------
+        log
+            Cells × some genes, log1p counts per 10,000.
+        columns
+            Numbers of these genes.
+        """
+        return np.asarray(log @ self.components[:, columns].T - self.centre[columns] @ self.components[:, columns].T)
 
     def novelty(self, mean: np.ndarray) -> float:
         r"""How far cells are from all contexts that the model was trained on.
@@ -203,6 +212,8 @@ def open_perturber(model: str | Path | LoadedModel, *, device: str, dtype: str) 
         contexts=known["contexts"],
         values=known["values"],
         scale=known["scale"],
-        control_means=card.shifts["control_means"],
-        shifts=card.shifts["shifts"],
+        known=ContextShifts.from_arrays(card.shifts, known["values"]),
+        blend=known["blend"],
+        centre=card.shifts["centre"],
+        components=card.shifts["components"],
     )

@@ -15,10 +15,11 @@ from scipy import sparse
 from sc_c2s import _keys
 from sc_c2s._random import resolve_rng
 from sc_c2s.data import open_cells
+from sc_c2s.metrics.context_weights import similarity_weights
 from sc_c2s.metrics.programs import program_scores
 from sc_c2s.metrics.screen import Splits, share_also_called, split_effects
 
-from ._cells_at_hand import CellsAtHand, columns_of, expected_shifts, means_of, novelty, read_cells
+from ._cells_at_hand import CellsAtHand, columns_of, control_mean, means_of, novelty, read_cells
 from ._perturber import Perturber, open_perturber
 
 if TYPE_CHECKING:
@@ -351,10 +352,12 @@ def _averaged(pooled: CellsAtHand) -> CellsAtHand:
 def _baseline(means: CellsAtHand, perturber: Perturber, names: list[str], program: list[str]) -> np.ndarray:
     """Effect of each candidate on the program of each side by what training contexts saw (candidates × sides)."""
     columns = columns_of(means, perturber)
+    own = [control_mean(means, perturber, side) for side in SIDES]
     effects = np.full((len(names), len(SIDES)), np.nan)
     for i, name in enumerate(names):
-        if len(perturber.known_shifts(name)[0]):
-            effects[i] = _scored(expected_shifts(means, perturber, name, columns)[BASELINE], means, program)
+        seen = perturber.seen(name)
+        shifts = np.stack([similarity_weights(seen.controls, one) @ seen.shifts for one in own])[:, columns]
+        effects[i] = _scored(shifts, means, program)
     return effects
 
 

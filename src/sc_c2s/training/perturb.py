@@ -13,6 +13,7 @@ from scipy import sparse
 
 from sc_c2s.engine import LocalEngine
 from sc_c2s.engine.scoring import probabilities
+from sc_c2s.metrics.context_shifts import ContextShifts
 from sc_c2s.metrics.effects import pearson_delta
 from sc_c2s.models.nano import CONDITIONS, WIDTH
 from sc_c2s.prompts import UNNAMED, PromptFamily, change_answer, get_family, perturb_prompt, perturbation_parts
@@ -27,6 +28,7 @@ from .pairs import NONE as UNSEEN
 from .pairs import Matched, Pairs, match
 from .plan import Plan
 from .readout import fit_readout
+from .shifts import kept_shifts
 from .split import TEST, TRAIN, VALIDATION
 from .vocabulary import condition_embeddings
 
@@ -212,6 +214,7 @@ class Perturbing:
             if judged
         }
         pairs = self.pairs
+        kept = kept_shifts(pairs, seed=self.plan.settings.seed)
         said = {
             "perturbations": {
                 "condition_key": self.how.condition_key,
@@ -222,11 +225,9 @@ class Perturbing:
                 "n_cells": [[len(pairs.cells(c, p)) for p in pairs.perturbations] for c in pairs.contexts],
                 "scale": self.scale,
                 "pairing": self.how.pairing,
+                "blend": ContextShifts.from_arrays(kept, pairs.perturbations).blend(),
             },
-            "shifts": {
-                "control_means": pairs.control_means.astype(np.float32),
-                "shifts": pairs.shifts.astype(np.float32),
-            },
+            "shifts": kept,
         }
         return said, metrics
 

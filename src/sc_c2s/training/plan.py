@@ -19,7 +19,7 @@ NANO_ROWS, NANO_EPOCHS = 2_000, (1, 20)
 NANO_RATE, PRETRAINED_RATE = 5e-5, 2e-4
 WRITER_TOP_GENES, WRITER_ROWS, WRITER_RATE = 2000, 16_000, 1e-3
 """The same of a nano that writes cells: every gene of a cell is something to learn from, and to learn."""
-PERTURBER_ROWS, PERTURBER_RATE = 10_000, 3e-4
+PERTURBER_ROWS, PERTURBER_RATE = 10_000, 1e-4
 """The same of a nano that tells changes: it starts as a linear model of them."""
 PRETRAINED_EPOCHS, PRETRAINED_PATIENCE = 3, 3
 PRETRAINED_GENES = 200
