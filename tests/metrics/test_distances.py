@@ -111,3 +111,11 @@ def test_wasserstein_distance_with_other_numbers_of_points() -> None:
 def test_wasserstein_distance_is_scipys(n, m) -> None:
     expected = [stats.wasserstein_distance(a, b) for a, b in zip(X[:n].T, Y[:m].T, strict=True)]
     np.testing.assert_allclose(gene_wasserstein(X[:n], Y[:m]), expected)
+
+
+def test_pertpy_agrees() -> None:
+    pertpy = pytest.importorskip("pertpy", exc_type=ImportError)
+    energy = pertpy.tl.Distance(metric="edistance", obsm_key="X_pca")
+    assert energy_distance(X, Y) == pytest.approx(energy(X, Y), abs=1e-6)
+    kernel = pertpy.tl.Distance(metric="mmd", obsm_key="X_pca")
+    assert mmd(X, Y, bandwidth=1.5) == pytest.approx(kernel(X, Y, kernel="rbf", gamma=1 / (2 * 1.5**2)), abs=1e-6)
