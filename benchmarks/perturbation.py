@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument(
         "--least", type=int, default=3, help="fewest control and perturbed cells of a type that is compared"
     )
-    parser.add_argument("--keep", help="folder to keep models in; those that are there are used")
+    parser.add_argument("--keep", help="folder to keep models in; those that are there are used, whatever they are")
     parser.add_argument("--jobs", type=int, default=1, help="folds at a time, each on its share of the cores")
     parser.add_argument("--out", help="CSV file for all rows")
     options = parser.parse_args()

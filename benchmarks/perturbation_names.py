@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -36,15 +37,17 @@ MOST_CONTROLS = 500
 """Control cells that the nano reads: their mean is what counts."""
 
 
-def train(adata: ad.AnnData, folder: str, seed: int, options: argparse.Namespace, **how: object) -> float:
+def train(adata: ad.AnnData, folder: Path, seed: int, options: argparse.Namespace, **how: object) -> float:
     start = time.perf_counter()
+    if c2s.models.directory.is_model_directory(folder):
+        return 0.0
     c2s.tl.finetune(
         adata, task="perturb", output_dir=folder, n_top_genes=0, n_epochs=options.epochs, rng=seed, resume=False, **how
     )
     return time.perf_counter() - start
 
 
-def asked(model: str, controls: ad.AnnData, names: list[str], genes: pd.Index) -> np.ndarray:
+def asked(model: Path, controls: ad.AnnData, names: list[str], genes: pd.Index) -> np.ndarray:
     """Changes that the model tells, mean over the control cells (perturbations × genes)."""
     found = np.zeros((len(names), len(genes)))
     for i, name in enumerate(names):
@@ -101,10 +104,11 @@ def knock_outs(task: str, seed: int, options: argparse.Namespace) -> list[dict[s
         average = np.tile(learned.mean(axis=0), (len(names), 1))
         same = average.copy()
         same[[names.index(name) for name in seen]] = learned
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(options.keep or temporary) / f"{task}-{seed}-{names[tested[0]]}"
             seconds = train(
                 adata.copy(),
-                f"{folder}/model",
+                folder,
                 seed,
                 options,
                 condition_key=TARGET,
@@ -113,7 +117,7 @@ def knock_outs(task: str, seed: int, options: argparse.Namespace) -> list[dict[s
                 held_out=held_out,
             )
             some = rng.permutation(np.flatnonzero(target == CONTROL))[:MOST_CONTROLS]
-            told = asked(f"{folder}/model", adata[some].copy(), names, genes)
+            told = asked(folder, adata[some].copy(), names, genes)
         sources = {
             "nano": told,
             "scrambled name": np.roll(told, 1, axis=0),
@@ -159,10 +163,11 @@ def doses(task: str, seed: int, options: argparse.Namespace) -> list[dict[str, o
         same[i] = x[here].mean(axis=0) - still
         distance = np.abs(np.log(dose[here]) - np.log(amount))
         near[i] = x[here[distance == distance.min()]].mean(axis=0) - still
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.keep or temporary) / f"{task}-{seed}"
         seconds = train(
             adata.copy(),
-            f"{folder}/model",
+            folder,
             seed,
             options,
             condition_key=NAME,
@@ -171,7 +176,7 @@ def doses(task: str, seed: int, options: argparse.Namespace) -> list[dict[str, o
             held_out={NAME: out},
             min_cells=1,
         )
-        told = asked(f"{folder}/model", adata[control].copy(), out, genes)
+        told = asked(folder, adata[control].copy(), out, genes)
     sources = {
         "nano": told,
         "scrambled name": np.roll(told, 1, axis=0),
@@ -198,6 +203,7 @@ def main() -> None:
     parser.add_argument("task", nargs="+", choices=["guides", "targets", "doses"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--keep", help="folder to keep models in; those that are there are used, whatever they are")
     options = parser.parse_args()
     for task in options.task:
         rows = []
