@@ -11,8 +11,8 @@ import scipy.sparse as sp
 
 from sc_c2s.prompts import perturbation_parts
 from sc_c2s.training.cells import LabelledCells
-from sc_c2s.training.perturb import JUDGED_PROMPTS, LEAST_JUDGED, LEAST_ROWS, Perturbing
-from sc_c2s.training.plan import PerturbingPlan, make_plan
+from sc_c2s.training.perturb import JUDGED_PROMPTS, LEAST_JUDGED, Perturbing
+from sc_c2s.training.plan import LEAST_ROWS, PerturbingPlan, make_plan
 from sc_c2s.training.split import TRAIN, VALIDATION
 
 GENES = np.array([f"GENE{i}" for i in range(12)], dtype=object)

@@ -361,11 +361,14 @@ def _held_out(
 
 
 def _n_rows(labelled: Any, perturbing: PerturbingPlan | None) -> int:
-    """Count the training cells that there is a row of in every epoch."""
+    """Count the rows of an epoch: one for each training cell, or for each control cell and some for each pair."""
+    from sc_c2s.training.plan import LEAST_ROWS
+
     train = labelled.of("train")
-    if perturbing is not None:
-        train = train[labelled.perturbations[train] == perturbing.control]
-    return max(len(train), 1)
+    if perturbing is None:
+        return max(len(train), 1)
+    control = labelled.perturbations[train] == perturbing.control
+    return max(int(control.sum()), LEAST_ROWS * len(set(labelled.kinds[train[~control]])), 1)
 
 
 def _labelled(cells: Any, conditions: pd.DataFrame, split: pd.Series, used: np.ndarray, *, organism: str | None) -> Any:

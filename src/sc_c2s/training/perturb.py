@@ -26,7 +26,7 @@ from .examples import ChangeRows
 from .loss import Choice
 from .pairs import NONE as UNSEEN
 from .pairs import Matched, Pairs, match
-from .plan import Plan
+from .plan import LEAST_ROWS, Plan
 from .readout import fit_readout
 from .shifts import kept_shifts
 from .split import TEST, TRAIN, VALIDATION
@@ -44,8 +44,6 @@ JUDGED_PROMPTS = 640
 """Prompts that a state of the model is judged by, if that leaves each pair some."""
 LEAST_JUDGED = 4
 """Fewest of these for a pair."""
-LEAST_ROWS = 5
-"""Fewest rows for a pair."""
 PUT_ASIDE = 0.1
 """Share of the pairs to choose on where no cells are left for that."""
 READ_ROWS = 3000

@@ -21,6 +21,8 @@ WRITER_TOP_GENES, WRITER_ROWS, WRITER_RATE = 2000, 16_000, 1e-3
 """The same of a nano that writes cells: every gene of a cell is something to learn from, and to learn."""
 PERTURBER_ROWS, PERTURBER_RATE = 10_000, 1e-4
 """The same of a nano that tells changes: it starts as a linear model of them."""
+LEAST_ROWS = 5
+"""Fewest rows for a context and what was done in it."""
 PRETRAINED_EPOCHS, PRETRAINED_PATIENCE = 3, 3
 PRETRAINED_GENES = 200
 """Sentence of a pretrained model, which spends three or four tokens on a gene."""
