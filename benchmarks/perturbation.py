@@ -138,6 +138,26 @@ def predictions(model: Path, tested: ad.AnnData) -> dict[str, ad.AnnData]:
     return found
 
 
+def train(
+    adata: ad.AnnData, out: dict[str, str], folder: Path, seed: int, *, epochs: int | None, pairing: str = "random"
+) -> None:
+    """Train a nano on all but the perturbed cells that are held out."""
+    c2s.tl.finetune(
+        adata.copy(),
+        task="perturb",
+        condition_key=CONDITION,
+        control=CONTROL,
+        groupby=[TYPE, DONOR],
+        held_out=out,
+        mask_var="highly_variable",
+        n_top_genes=0,
+        n_epochs=epochs,
+        pairing=pairing,
+        output_dir=folder,
+        rng=seed,
+    )
+
+
 def one(
     adata: ad.AnnData, fold: str, out: dict[str, str], seeds: list[int], options: argparse.Namespace
 ) -> dict[int, pd.DataFrame]:
@@ -155,15 +175,15 @@ def measured(
     tested = held(adata, out)
     control = (adata.obs[CONDITION] == CONTROL).to_numpy()
     real, controls = log[tested].copy(), log[tested & control].copy()
-    train = log[~(tested & ~control)].copy()
+    learned = log[~(tested & ~control)].copy()
     enough = (
         real.obs.groupby([TYPE, CONDITION], observed=True).size().unstack(fill_value=0).min(axis=1) >= options.least
     )
     kept = enough.index[enough]
     real, controls = (one[one.obs[TYPE].isin(kept).to_numpy()].copy() for one in (real, controls))
     how = {"condition_key": CONDITION, "control": CONTROL, "groupby": TYPE}
-    others = c2s.metrics.perturbation_baselines(train[(~held(train, out)).astype(bool)].copy(), controls, **how)
-    others["falls in proportion"] = falls_in_proportion(train[~held(train, out)].copy(), controls)
+    others = c2s.metrics.perturbation_baselines(learned[~held(learned, out)].copy(), controls, **how)
+    others["falls in proportion"] = falls_in_proportion(learned[~held(learned, out)].copy(), controls)
 
     tables, made = {}, {NANO: [], "hybrid": []}
     for seed in seeds:
@@ -171,20 +191,7 @@ def measured(
             folder = Path(options.keep or temporary) / f"{'-'.join(out)}-{fold.replace(' ', '_')}-{seed}"
             start = time.perf_counter()
             if not c2s.models.directory.is_model_directory(folder):
-                c2s.tl.finetune(
-                    adata.copy(),
-                    task="perturb",
-                    condition_key=CONDITION,
-                    control=CONTROL,
-                    groupby=[TYPE, DONOR],
-                    held_out=out,
-                    mask_var="highly_variable",
-                    n_top_genes=0,
-                    n_epochs=options.epochs,
-                    pairing=options.pairing,
-                    output_dir=folder,
-                    rng=seed,
-                )
+                train(adata, out, folder, seed, epochs=options.epochs, pairing=options.pairing)
             trained = time.perf_counter() - start
             chosen = adata[controls.obs_names].copy()
             start = time.perf_counter()
@@ -248,6 +255,15 @@ def summary(tables: list[pd.DataFrame]) -> None:
         .round(3)
         .to_string()
     )
+    seen = pairs.groupby(["source", *names], sort=False)["pearson_delta"].mean().unstack("source")
+    better = seen[["mean shift", "nearest context"]].max(axis=1)
+    for name in (NANO, "hybrid"):
+        print(
+            f"{name}: above the better one of mean shift and nearest context in {(seen[name] > better).sum()} of {len(seen)}"
+        )
+    if "fold" in names:
+        print("\npearson_delta, mean over the contexts of each fold")
+        print(seen.groupby("fold").mean().T.loc[order].round(3).to_string())
     print("\nsd over seeds")
     spread = pairs[pairs["source"] == NANO].groupby(names)["pearson_delta"].std()
     print(spread.round(3).to_string())

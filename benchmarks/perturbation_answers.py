@@ -30,7 +30,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
-from perturbation import CONDITION, CONTROL, DONOR, PERTURBED, TYPE, as_log, folds, held, kang
+from perturbation import CONDITION, CONTROL, PERTURBED, as_log, folds, held, kang, train
 
 import sc_c2s as c2s
 from sc_c2s.engine import LocalEngine
@@ -67,10 +67,6 @@ class Lists(ChangeRows):
         """Prompt of the ``i``-th row, and the list of a partner."""
         written = self.answer(self.cell[row], self.kind[row], i)
         return self.prompt(row, i), "".join(f" {self.answers[item]}" for item in written)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return self.cells.counts.getnnz(axis=1)[self.cell]
 
 
 class Writing(Perturbing):
@@ -193,24 +189,6 @@ class Writing(Perturbing):
         ]
 
 
-def train(adata: ad.AnnData, out: dict[str, str], folder: Path, seed: int, epochs: int | None, form: str) -> None:
-    Writing.form = form
-    run.TASKS["perturb"] = Perturbing if form == "words" else Writing
-    c2s.tl.finetune(
-        adata.copy(),
-        task="perturb",
-        condition_key=CONDITION,
-        control=CONTROL,
-        groupby=[TYPE, DONOR],
-        held_out=out,
-        mask_var="highly_variable",
-        n_top_genes=0,
-        n_epochs=epochs,
-        output_dir=folder,
-        rng=seed,
-    )
-
-
 def change(controls: ad.AnnData, folder: Path, form: str) -> tuple[np.ndarray, list[str]]:
     """Change of the mean that a model tells, and its genes."""
     if form == "words":
@@ -272,7 +250,9 @@ def main() -> None:
             for form in options.forms:
                 with tempfile.TemporaryDirectory() as folder:
                     start = time.perf_counter()
-                    train(adata, out, Path(folder) / "model", seed, options.epochs, form)
+                    Writing.form = form
+                    run.TASKS["perturb"] = Perturbing if form == "words" else Writing
+                    train(adata, out, Path(folder) / "model", seed, epochs=options.epochs)
                     trained = time.perf_counter() - start
                     told, genes = change(adata[some].copy(), Path(folder) / "model", form)
                 whole = np.zeros(len(before))

@@ -128,7 +128,8 @@ def finetune(
         Column of `obs` that either says ``"train"``, ``"validation"`` and ``"test"``, or holds a group that must not be
         torn apart, such as the donor.
     validation_size
-        Share of the labelled cells (with a group: of the groups) to choose on.
+        Share of the labelled cells (with a group: of the groups) to choose on. Where every perturbation was measured once, no
+        cell can be spared: a tenth of the perturbations, whose parts were also measured elsewhere, is then not learned but chosen on.
     test_size
         Share to report on; 0 for none.
     n_epochs
