@@ -193,15 +193,19 @@ class Rows:
 
     def forced(self, choices: Choices) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows that have no choice, and their column."""
-        import torch
-
         # Where more items are left than begin with any one token, there is a choice: no need to count.
         unclear = ~self.done & (~self.border | (self.left[:, 0] <= self.most_below_root))
         if not bool(unclear.any()):
             return unclear, self.node
-        begin = (self.closed[:, :-1] == 0) & choices.begin[:, None]
-        allowed = torch.cat([choices.inner, begin, choices.stop[:, None]], dim=1)
+        allowed = self.allowed(choices)
         return unclear & (allowed.sum(dim=1) == 1), allowed.int().argmax(dim=1)
+
+    def allowed(self, choices: Choices) -> torch.Tensor:
+        """Which columns, see :meth:`log_probs`, each row may choose (rows × columns)."""
+        import torch
+
+        begin = (self.closed[:, :-1] == 0) & choices.begin[:, None]
+        return torch.cat([choices.inner, begin, choices.stop[:, None]], dim=1)
 
     def log_probs(self, logits: torch.Tensor, choices: Choices) -> torch.Tensor:
         """Log-probability of every column among those allowed.

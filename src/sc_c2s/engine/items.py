@@ -94,6 +94,11 @@ class ItemTree:
         """Tokens that items begin with; that of node ``j`` is number ``j - 1``."""
         return self.tokens[1 : 1 + self.n_children[0]]
 
+    def written(self, items: Sequence[int] | np.ndarray, *, ended: bool) -> list[int]:
+        """Tokens of a list of items, with the end token if it ended."""
+        nodes = self.paths[np.asarray(items, dtype=np.int64), 1:].ravel()
+        return [*self.tokens[nodes[nodes != self.nowhere]].tolist(), *([self.end] if ended else [])]
+
     def longest(self, n_items: np.ndarray) -> np.ndarray:
         """Count the tokens of the longest list of so many items, its end included."""
         lengths = np.sort((self.paths[:-1] != self.nowhere).sum(axis=1) - 1)[::-1]

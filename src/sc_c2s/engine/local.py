@@ -191,7 +191,7 @@ class LocalEngine:
             Lists in a batch, for this call.
         """
         prompts, n = list(prompts), len(prompts)
-        tree = self._item_tree(list(items))
+        tree = self.item_tree(list(items))
         most, least = (np.broadcast_to(np.asarray(x, dtype=np.int64), n) for x in (max_items, min_items))
         if n and (most.min() < 1 or (least > most).any()):
             raise ValueError("max_items= has to be 1 or more, and no less than min_items=.")
@@ -275,8 +275,14 @@ class LocalEngine:
                 break
         return first, joint, n_shared
 
-    def _item_tree(self, items: list[str]) -> ItemTree:
-        """Tokens of the items, each with a space before it, as they follow other text."""
+    def item_tree(self, items: list[str]) -> ItemTree:
+        """Tokens of the items, each with a space before it, as they follow other text.
+
+        Parameters
+        ----------
+        items
+            Words without white space.
+        """
         wrong = [item for item in items if not item or item != "".join(item.split())]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is not one word: quote the white space of the vocabulary first.")
