@@ -26,11 +26,14 @@ from .distances import (
 from .effects import direction_match, discrimination_score, pearson_delta
 from .fold_changes import fold_change_agreement, log_fold_changes, top_gene_overlap, top_genes
 from .generation import generation
+from .ontology import label_credit, ontology_distance, read_cell_ontology
 from .perturbation import perturbation
 from .perturbation_baselines import perturbation_baselines
-from .programs import program_scores, read_gmt
+from .programs import change_program_score, program_scores, read_gmt, sentence_program_score
+from .rankings import kendall_tau, rank_weighted_overlap, validity
 from .scvi import scvi_cells
 from .sentences import generated_sentences
+from .text import bert_score, grounded
 
 __all__ = [
     "HEADINGS",
@@ -39,7 +42,9 @@ __all__ = [
     "annotation_baselines",
     "annotation_by_label",
     "annotation_table",
+    "bert_score",
     "chance_calibration_error",
+    "change_program_score",
     "confusion",
     "direction_match",
     "discrimination_score",
@@ -50,18 +55,26 @@ __all__ = [
     "gene_wasserstein",
     "generated_sentences",
     "generation",
+    "grounded",
+    "kendall_tau",
+    "label_credit",
     "log_fold_changes",
     "median_bandwidth",
     "mmd",
+    "ontology_distance",
     "paired",
     "pearson_delta",
     "perturbation",
     "perturbation_baselines",
     "program_scores",
+    "rank_weighted_overlap",
+    "read_cell_ontology",
     "read_gmt",
     "reliability",
     "scvi_cells",
+    "sentence_program_score",
     "sliced_wasserstein",
     "top_gene_overlap",
     "top_genes",
+    "validity",
 ]

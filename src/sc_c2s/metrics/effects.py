@@ -140,6 +140,27 @@ def pearson_delta(control: ArrayLike, real: ArrayLike, predicted: ArrayLike) -> 
     return 0.0 if np.ptp(predicted - control) < _NO_DIFFERENCE else correlation(predicted - control, real - control)
 
 
+def r2_delta(control: ArrayLike, real: ArrayLike, predicted: ArrayLike) -> float:
+    r"""Share of the change of mean expression that a prediction explains, its size included.
+
+    .. math:: 1 - \sum_g (\hat\Delta_g - \Delta_g)^2 / \sum_g \Delta_g^2
+
+    Parameters
+    ----------
+    control
+        Mean of each gene in real control cells.
+    real, predicted
+        Mean of each gene in real and in predicted perturbed cells, in the same units.
+
+    Returns
+    -------
+    1 for the real change, 0 for no change, below 0 where no change would be nearer; NaN where nothing really changes.
+    """
+    control, real, predicted = (np.asarray(mean, dtype=np.float64) for mean in (control, real, predicted))
+    total = ((real - control) ** 2).sum()
+    return float(1 - ((predicted - real) ** 2).sum() / total) if total > 0 else np.nan
+
+
 def direction_match(real: ArrayLike, predicted: ArrayLike, significant: ArrayLike | None = None) -> float:
     """Share of the genes that the prediction moves the way they really move.
 

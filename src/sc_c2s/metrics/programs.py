@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,59 @@ def program_scores(x: Any, genes: Sequence[str], gene_sets: Mapping[str, Sequenc
         raise ValueError(f"There are {x.shape[1]} columns and {len(genes)} gene names.")
     scores = x @ _weights(genes, gene_sets)
     return pd.DataFrame(np.asarray(scores.todense() if sp.issparse(scores) else scores), columns=list(gene_sets))
+
+
+def sentence_program_score(words: Sequence[str], program: Collection[str], n: int) -> float:
+    r"""Score how early the genes of a program stand in a ranked list.
+
+    .. math:: \frac{\sum_r (1 - r / n)}{\sum_{r=0}^{k-1} (1 - r / n)}
+
+    The upper sum runs over the places :math:`r = 0 … n - 1` at which a gene of the program stands for the first time. The
+    lower one is the most that :math:`k` genes can get, as many as the program has but no more than `n`.
+
+    Parameters
+    ----------
+    words
+        Genes by falling rank.
+    program
+        Genes of the program.
+    n
+        Number of genes asked for; what stands behind them does not count.
+
+    Returns
+    -------
+    From 0, none of the genes, to 1, nothing before them. The order within the program does not count. NaN for an empty
+    program.
+    """
+    if n < 1:
+        raise ValueError(f"n={n} has to be 1 or more: the number of genes asked for.")
+    members = set(program)
+    if not members:
+        return np.nan
+    weights = 1 - np.arange(n) / n
+    # Written from the back, so that the first place of a gene is the one that stays.
+    first = {word: rank for rank, word in reversed(list(enumerate(words[:n])))}
+    return float(sum(weights[first[gene]] for gene in members & first.keys()) / weights[: len(members)].sum())
+
+
+def change_program_score(change: ArrayLike, genes: Sequence[str], program: Sequence[str]) -> float:
+    """Score a program in a change of expression: :func:`program_scores` of the change.
+
+    Parameters
+    ----------
+    change
+        Change of each gene.
+    genes
+        Their names.
+    program
+        Genes of the program; those that have no value do not count.
+
+    Returns
+    -------
+    Mean change of the genes of the program, less that of all genes, in units of `change`. NaN if none has a value.
+    """
+    scores = program_scores(np.asarray(change, dtype=np.float64)[None], genes, {"program": program})
+    return float(scores["program"].iloc[0])
 
 
 def _weights(genes: Sequence[str], gene_sets: Mapping[str, Sequence[str]]) -> NDArray[np.float64]:
