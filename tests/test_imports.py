@@ -47,7 +47,7 @@ def test_the_face_alone_loads_no_room():
 
 
 def test_the_face_names_its_rooms():
-    assert set(dir(sc_c2s)) == {"__version__", "get", "metrics", "models", "pl", "pp", "session_info", "tl"}
+    assert set(dir(sc_c2s)) == {"__version__", "get", "metrics", "models", "pl", "pp", "rl", "session_info", "tl"}
     for room in rooms():
         assert getattr(sc_c2s, room).__name__ == f"sc_c2s.{room}"
 

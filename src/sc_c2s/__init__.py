@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from ._session import session_info
 
 if TYPE_CHECKING:
-    from . import get, metrics, models, pl, pp, tl
+    from . import get, metrics, models, pl, pp, rl, tl
 
 __version__ = version("sc-c2s")
 
-__all__ = ["__version__", "get", "metrics", "models", "pl", "pp", "session_info", "tl"]
+__all__ = ["__version__", "get", "metrics", "models", "pl", "pp", "rl", "session_info", "tl"]
 
-_ROOMS = frozenset({"get", "metrics", "models", "pl", "pp", "tl"})
+_ROOMS = frozenset({"get", "metrics", "models", "pl", "pp", "rl", "tl"})
 
 
 def __getattr__(name: str) -> ModuleType:

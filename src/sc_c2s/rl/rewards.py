@@ -1,0 +1,612 @@
+"""Rewards in the form of TRL: completions and columns of the data set in, a number for each completion out.
+
+Each parses the completions and calls a function of :mod:`sc_c2s.metrics`, the one that evaluations call. Columns are lists with
+an entry for each completion; what is the same for all may be given once, with :func:`functools.partial` as parameters are::
+
+    from functools import partial
+
+    GRPOTrainer(..., reward_funcs=[partial(rewards.gene_program, program=interferon), rewards.validity])
+
+``None`` in place of a reward says that the row has no such thing, and TRL leaves it out. An answer that cannot be read is never
+``None``: it gets the least.
+
+An answer for a cell is a sentence of `n_asked` genes. An answer for a perturbation is `n_asked` words drawn with replacement
+(see :mod:`sc_c2s.sentences.changes`): the share of a word is its count over `n_asked`, and words that are missing, unknown or
+beyond `n_asked` say that nothing changes. Rows that have a `change` are taken for perturbations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sc_c2s import metrics
+from sc_c2s.metrics.ontology import REACH
+from sc_c2s.metrics.rankings import PERSISTENCE
+from sc_c2s.prompts.annotate import parse_annotation
+from sc_c2s.prompts.family import PromptFamily
+from sc_c2s.sentences.changes import FALLS, RISES, SAME, at_level, to_changes
+from sc_c2s.sentences.text import unquote
+
+__all__ = [
+    "Distribution",
+    "bert_score",
+    "delta_correlation",
+    "gene_program",
+    "grounded",
+    "kendall_tau",
+    "label_match",
+    "rank_weighted_overlap",
+    "validity",
+]
+
+Rewards = list[float | None]
+Values = NDArray[np.float64]
+
+_RUN = 5
+"""From so many words on, what stands in the prompt word by word is a copy."""
+_MEASURES = ("mmd", "mse")
+
+
+def label_match(
+    completions: Sequence[str],
+    label: Sequence[str | None],
+    labels: Sequence[Any],
+    family: Sequence[str] | str | PromptFamily,
+    *,
+    parents: Mapping[str, Collection[str]] | None = None,
+    cell_types: Mapping[str, str] | None = None,
+    reach: int = REACH,
+    **columns: Any,
+) -> Rewards:
+    """Reward the right label, and less what is near it: :func:`sc_c2s.metrics.label_credit`.
+
+    From 0 to 1. The cost is one look at the `labels`, and at the ancestors of two terms where `parents` are given. What names
+    no label, or not by its first line alone, gets 0: listing several labels or copying the prompt does not pay. Answers
+    that are vague rather than wrong are held down by the credit being a half at most. Always answering the most frequent label
+    gets its frequency, which only balanced data prevent.
+
+    Parameters
+    ----------
+    completions
+        Answers.
+    label
+        The right label of each.
+    labels
+        Labels that may be answered: a list for each completion, or one for all.
+    family
+        Prompt family that the answer was written in, or its name.
+    parents, cell_types, reach
+        As in :func:`sc_c2s.metrics.label_credit`.
+    **columns
+        Other columns, which do not count.
+
+    Returns
+    -------
+    The credits.
+    """
+    rewards: Rewards = []
+    for row in _rows(completions, {"label": label, "family": family}, {"labels": labels}):
+        if row.label is None:
+            rewards.append(None)
+            continue
+        found = parse_annotation(row.text, row.labels, family=row.family)
+        rewards.append(metrics.label_credit(found, row.label, parents=parents, cell_types=cell_types, reach=reach))
+    return rewards
+
+
+def kendall_tau(
+    completions: Sequence[str],
+    sentence: Sequence[str | None],
+    n_asked: Sequence[int] | int,
+    *,
+    change: Sequence[Any] | None = None,
+    fill: bool = True,
+    **columns: Any,
+) -> Rewards:
+    """Reward the right order of words: :func:`sc_c2s.metrics.kendall_tau`.
+
+    From -1 to 1. The cost is O(n²) in the words asked for. Places that are empty, repeats and unknown words count as wrong words,
+    so that neither a short answer nor one with fillers beats a try; words beyond `n_asked` do not count. All places weigh the
+    same, so an answer is paid for an order among the last words as for one among the first, and a right word far from its place
+    can cost more than a wrong one behind all right ones: where that matters, take :func:`rank_weighted_overlap`.
+
+    Parameters
+    ----------
+    completions
+        Answers: words by falling rank; for a perturbation they are ranked by how often they are drawn, the first drawn first among
+        equals.
+    sentence
+        What should be written, in the same form. ``None`` or empty: no reward.
+    n_asked
+        Number of words asked for.
+    change
+        Marks perturbations, see the module. ``=`` is left out of these, on both sides.
+    fill
+        As in :func:`sc_c2s.metrics.kendall_tau`.
+    **columns
+        Other columns, which do not count.
+
+    Returns
+    -------
+    The correlations.
+    """
+    pairs = _ranked(completions, sentence, n_asked, change)
+    return [None if not target else metrics.kendall_tau(words, target, n, fill=fill) for words, target, n in pairs]
+
+
+def rank_weighted_overlap(
+    completions: Sequence[str],
+    sentence: Sequence[str | None],
+    n_asked: Sequence[int] | int,
+    *,
+    change: Sequence[Any] | None = None,
+    p: float = PERSISTENCE,
+    **columns: Any,
+) -> Rewards:
+    """Reward the right words, the first ones most: :func:`sc_c2s.metrics.rank_weighted_overlap`.
+
+    From 0 to 1. The cost is O(n) in the words asked for. It is divided by what the words asked for can get, so that a short answer
+    gains nothing; a repeat or an unknown word wastes its place, and words beyond `n_asked` do not count. It does not fall for
+    wrong words as such: behind the words that a model is sure of, any guess is free.
+
+    Parameters
+    ----------
+    completions, sentence, n_asked, change
+        As in :func:`kendall_tau`.
+    p
+        Persistence, as in :func:`sc_c2s.metrics.rank_weighted_overlap`.
+    **columns
+        Other columns, which do not count.
+
+    Returns
+    -------
+    The overlaps.
+    """
+    pairs = _ranked(completions, sentence, n_asked, change)
+    return [None if not target else metrics.rank_weighted_overlap(words, target, n, p=p) for words, target, n in pairs]
+
+
+def validity(
+    completions: Sequence[str],
+    n_asked: Sequence[int] | int,
+    known: Collection[Any],
+    *,
+    change: Sequence[Any] | None = None,
+    **columns: Any,
+) -> Rewards:
+    """Reward an answer in the right form: :func:`sc_c2s.metrics.validity`.
+
+    From 0 to 1. The cost is that of reading the answer and `known` once. It looks at the form alone: any known words get all of it,
+    such as those copied from a cell in the prompt, and for a perturbation one word over and over. Add it to a reward that looks
+    at the content, never give it alone.
+
+    Parameters
+    ----------
+    completions
+        Answers.
+    n_asked
+        Number of words asked for.
+    known
+        Words that may be written: a collection for each completion, or one for all.
+    change
+        Marks perturbations, see the module, in which words may be repeated.
+    **columns
+        Other columns, which do not count.
+
+    Returns
+    -------
+    The shares.
+    """
+    return [
+        None
+        if row.known is None
+        else metrics.validity(row.text.split(), row.known, row.n_asked, repeats=row.change is not None)
+        for row in _rows(completions, {"n_asked": n_asked}, {"known": known, "change": change})
+    ]
+
+
+def gene_program(
+    completions: Sequence[str],
+    n_asked: Sequence[int] | int,
+    *,
+    program: Collection[str],
+    control_sentence: Sequence[str | None] | None = None,
+    genes: Sequence[Any] | None = None,
+    change: Sequence[Any] | None = None,
+    control: Sequence[Any] | None = None,
+    reference: Any = None,
+    scale: Sequence[float] | float | None = None,
+    **columns: Any,
+) -> Rewards:
+    """Reward genes of a program.
+
+    For a cell this is :func:`sc_c2s.metrics.sentence_program_score`, less that of the control cell where there is one: from -1 to
+    1. The cost is O(n) in the words asked for. Repeats do not count, nor do words beyond `n_asked`, and a copy of the control cell
+    gets 0.
+
+    For a perturbation it is :func:`sc_c2s.metrics.change_program_score` of the change that was drawn, between minus and plus the
+    `scale`. The cost is O(genes). No gene counts with more than the largest real change of any gene in that row: without this
+    limit, one gene drawn over and over would get as much as the whole program.
+
+    It says what is wanted and not what is true: the best answer is the program itself, whatever the cell. Add a reward that
+    looks at real cells (:class:`Distribution`, :func:`delta_correlation`).
+
+    Parameters
+    ----------
+    completions
+        Answers.
+    n_asked
+        Number of words asked for.
+    program
+        Genes of the program, by name.
+    control_sentence
+        Sentence of the control cell of each; ``None`` where there is none.
+    genes, change, control, reference, scale
+        As in :func:`delta_correlation`; only perturbations need them.
+    **columns
+        Other columns, which do not count.
+
+    Returns
+    -------
+    The scores; ``None`` where the genes of a perturbation have none of the program.
+    """
+    rewards: Rewards = []
+    one = {"n_asked": n_asked, "control_sentence": control_sentence, "scale": scale}
+    several = {"genes": genes, "change": change, "control": control, "reference": reference}
+    for row in _rows(completions, one, several):
+        if row.change is None:
+            score = _sentence_score(row.text, program, row.n_asked)
+            if row.control_sentence is not None:
+                score -= _sentence_score(row.control_sentence, program, row.n_asked)
+        else:
+            most = np.abs(np.asarray(row.change, dtype=np.float64)).max(initial=0.0)
+            score = metrics.change_program_score(_drawn(row).clip(-most, most), row.genes, list(program))
+        rewards.append(_or_none(score))
+    return rewards
+
+
+def delta_correlation(
+    completions: Sequence[str],
+    n_asked: Sequence[int] | int,
+    genes: Sequence[Any],
+    change: Sequence[Any],
+    control: Sequence[Any],
+    reference: Any,
+    scale: Sequence[float] | float,
+    **columns: Any,
+) -> Rewards:
+    """Reward a change that is like the real one: :func:`sc_c2s.metrics.pearson_delta`.
+
+    From -1 to 1. The cost is O(genes). Nothing but ``=``, unknown words or no words gets 0, and words beyond `n_asked` do not count.
+    The correlation does not see the size: an answer that breaks off loses only what it leaves out, which :func:`validity`
+    makes up for. A change that all perturbations share gets some of it in every row.
+
+    Parameters
+    ----------
+    completions
+        Answers: words drawn with replacement.
+    n_asked
+        Number of words asked for.
+    genes
+        Names of the genes: a list for each completion, or one for all.
+    change
+        Real change of the mean of each gene, in log1p counts per 10,000. ``None``: no reward.
+    control
+        Mean of each gene in the control cells.
+    reference
+        Common level of each gene (:func:`sc_c2s.sentences.changes.at_level`), for each completion, or one array for all.
+    scale
+        Scale of the shares (:func:`sc_c2s.sentences.changes.to_changes`), for each completion or for all.
+    **columns
+        Other columns, which do not count.
+
+    Returns
+    -------
+    The correlations; ``None`` where all genes really change by the same.
+    """
+    rewards: Rewards = []
+    several = {"genes": genes, "change": change, "control": control, "reference": reference}
+    for row in _rows(completions, {"n_asked": n_asked, "scale": scale}, several):
+        if row.change is None:
+            rewards.append(None)
+            continue
+        mean = np.asarray(row.control, dtype=np.float64)
+        real = mean + np.asarray(row.change, dtype=np.float64)
+        rewards.append(_or_none(metrics.pearson_delta(mean, real, mean + _drawn(row))))
+    return rewards
+
+
+def bert_score(
+    completions: Sequence[str],
+    sentence: Sequence[str | None],
+    *,
+    model: str | Path | tuple[Any, Any] | None = None,
+    layer: int = -1,
+    which: str = "f1",
+    **columns: Any,
+) -> Rewards:
+    """Reward prose that means what the reference means: :func:`sc_c2s.metrics.bert_score`.
+
+    From 0 to 1, hardly ever below. The cost is one forward pass of the encoder over the answers and the references. F1 holds down what
+    is too short (recall) and too long (precision); only what lies beyond the encoder's window is not seen. Fluent text on
+    the subject gets most of the reward even where its facts are wrong: add :func:`grounded`.
+
+    Parameters
+    ----------
+    completions
+        Answers.
+    sentence
+        The text that each should be. ``None``: no reward.
+    model, layer
+        As in :func:`sc_c2s.metrics.bert_score`; the model is opened once.
+    which
+        ``"f1"``, ``"precision"`` or ``"recall"``.
+    **columns
+        Other columns, which do not count.
+
+    Returns
+    -------
+    The scores.
+    """
+    if which not in ("f1", "precision", "recall"):
+        raise ValueError(f"which={which!r} is none of f1, precision, recall.")
+    rewards: Rewards = [None] * len(completions)
+    wanted = {i: row for i, row in enumerate(_rows(completions, {"sentence": sentence})) if row.sentence is not None}
+    if wanted:
+        texts, references = ([getattr(row, name) for row in wanted.values()] for name in ("text", "sentence"))
+        scores = metrics.bert_score(texts, references, model=model, layer=layer)[which]
+        for i, score in zip(wanted, scores, strict=True):
+            rewards[i] = float(score)
+    return rewards
+
+
+def grounded(
+    completions: Sequence[str],
+    confirmed: Collection[Any],
+    known: Collection[Any],
+    *,
+    least: int = 3,
+    prompts: Sequence[str] | None = None,
+    **columns: Any,
+) -> Rewards:
+    """Reward prose whose facts the data confirm: :func:`sc_c2s.metrics.grounded`.
+
+    From 0 to 1. The cost grows with the number of `known` names. A list of all names gets the share of those that are right, one safe
+    name gets 1 / `least`, and repeats count once. Five words or more in a row that stand so in the prompt are cut before, so
+    that reciting the cell is no answer; a recital in another order is not noticed. What is said of a name does not count: a
+    denial is as good as a statement.
+
+    Parameters
+    ----------
+    completions
+        Answers.
+    confirmed
+        Names that are right: a collection for each completion, or one for all. ``None``: no reward.
+    known
+        All names to look for, likewise.
+    least
+        Number of names asked for.
+    prompts
+        Prompts of the answers, which TRL gives.
+    **columns
+        Other columns, which do not count.
+
+    Returns
+    -------
+    The shares.
+    """
+    return [
+        None
+        if row.confirmed is None or row.known is None
+        else metrics.grounded(_without_copies(row.text, row.prompt), row.confirmed, row.known, least=least)
+        for row in _rows(completions, {"prompt": prompts}, {"confirmed": confirmed, "known": known})
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    r"""Reward cells that lie where real cells lie.
+
+    ``"mse"`` is :math:`-\|x - \bar y\|^2`, with :math:`\bar y` the mean of the real cells: 0 at most. All answers do best at the
+    mean, so cells that are generated for it become alike.
+
+    ``"mmd"`` is what an answer does to the negative squared maximum mean discrepancy (:func:`sc_c2s.metrics.mmd`) of its group,
+    the answers to the same prompt:
+
+    .. math:: 2 \left(\mathrm{mean}_y\, k(x, y) - \mathrm{mean}_{x'}\, k(x, x')\right)
+
+    over the real cells :math:`y` and the *other* answers :math:`x'`, from -2 to 2. An answer is pulled to the real cells and
+    pushed from its like. Both cancel everywhere only where the answers are spread as the real cells are; with half the push,
+    which would make the rewards of a group add up to the discrepancy, they cancel too near the mode, since an answer is never
+    paid for pushing others. GRPO subtracts the mean of the group, which weakens the push by about 1 / (group - 1): give groups of
+    eight answers or more. With a single one there is nothing to be pushed from, and all go to the mode.
+
+    The cost is that of `embed`, and O((real cells + group) · dimensions) for each answer; for the bandwidth once
+    O(real cells²). Only what `embed` sees counts: pair this with :func:`validity`. Answers that it cannot place (NaN) get
+    the least, and do not push others.
+
+    Parameters
+    ----------
+    points
+        Real cells of each kind, cells × dimensions, in the space of `embed`.
+    embed
+        Turns answers to points: a row for each, NaN for those that are no cell.
+    measure
+        ``"mmd"`` or ``"mse"``.
+    bandwidth
+        Width of the Gaussian kernel; by default :func:`sc_c2s.metrics.median_bandwidth` of the real cells of each kind.
+    """
+
+    points: Mapping[str, Values]
+    embed: Callable[[Sequence[str]], Values]
+    measure: str = "mmd"
+    bandwidth: float | None = None
+
+    __name__ = "distribution"  # what TRL calls it in its logs
+
+    def __post_init__(self) -> None:
+        if self.measure not in _MEASURES:
+            raise ValueError(f"measure={self.measure!r} is none of {', '.join(_MEASURES)}.")
+        if self.bandwidth is not None and not self.bandwidth > 0:
+            raise ValueError(f"bandwidth={self.bandwidth} has to be above zero.")
+
+    def __call__(
+        self,
+        completions: Sequence[str],
+        kind: Sequence[str | None],
+        *,
+        prompts: Sequence[str] | None = None,
+        **columns: Any,
+    ) -> Rewards:
+        """Reward each answer.
+
+        Parameters
+        ----------
+        completions
+            Answers.
+        kind
+            Which real cells each is to be like: a key of `points`. ``None``: no reward.
+        prompts
+            Prompts of the answers, which TRL gives. Without them, answers of one kind are a group.
+        **columns
+            Other columns, which do not count.
+
+        Returns
+        -------
+        The rewards.
+        """
+        rewards: Rewards = [None] * len(completions)
+        groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+        for i, row in enumerate(_rows(completions, {"kind": kind, "prompt": prompts})):
+            if row.kind is not None:
+                groups[row.kind, row.prompt].append(i)
+        if not groups:
+            return rewards
+        unknown = sorted({name for name, _ in groups} - self.points.keys())
+        if unknown:
+            raise ValueError(
+                f"There are no real cells of the kind {unknown[0]!r}; points= has {', '.join(self.points)}."
+            )
+        x = np.asarray(self.embed(list(completions)), dtype=np.float64)
+        if x.ndim != 2 or len(x) != len(completions):
+            raise ValueError(
+                f"embed= gave the shape {x.shape} for {len(completions)} answers: a row for each is needed."
+            )
+        for (name, _), members in groups.items():
+            for i, reward in zip(members, self._group(name, x[members]), strict=True):
+                rewards[i] = float(reward)
+        return rewards
+
+    def _group(self, kind: str, x: Values) -> Values:
+        real = np.asarray(self.points[kind], dtype=np.float64)
+        placed = np.isfinite(x).all(axis=1)
+        at = x[placed]
+        if self.measure == "mse":
+            centre = real.mean(axis=0)
+            found = -((at - centre) ** 2).sum(axis=1)
+            # As bad as the worst in sight, with the real cells among them: a distance has no bound of its own.
+            least = min([*found, -((real - centre) ** 2).sum(axis=1).max()])
+        else:
+            h = self._bandwidths[kind]
+            found = 2 * (_kernel(at, real, h).mean(axis=1) - _mean_of_others(_kernel(at, at, h)))
+            least = -2.0
+        rewards = np.full(len(x), least)
+        rewards[placed] = found
+        return rewards
+
+    @cached_property
+    def _bandwidths(self) -> dict[str, float]:
+        given = self.bandwidth
+        return {kind: metrics.median_bandwidth(real) if given is None else given for kind, real in self.points.items()}
+
+
+def _rows(
+    completions: Sequence[str], one: Mapping[str, Any], several: Mapping[str, Any] | None = None
+) -> Iterator[SimpleNamespace]:
+    """Completions with their entries of the columns; an entry of those in `several` is a collection itself."""
+    n = len(completions)
+    columns = {name: _each(values, n, _is_collection(values)) for name, values in one.items()}
+    for name, values in (several or {}).items():
+        # Words or numbers, right away, are what one completion has: they are meant for all.
+        columns[name] = _each(values, n, _is_collection(values) and _is_collection(next(iter(values), 0), missing=True))
+    for text, *entries in zip(completions, *columns.values(), strict=True):
+        yield SimpleNamespace(text=text, **dict(zip(columns, entries, strict=True)))
+
+
+def _each(values: Any, n: int, is_column: bool) -> Iterable[Any]:
+    return values if is_column else repeat(values, n)
+
+
+def _is_collection(values: Any, *, missing: bool = False) -> bool:
+    return missing if values is None else isinstance(values, Collection) and not isinstance(values, str)
+
+
+def _ranked(
+    completions: Sequence[str], sentence: Any, n_asked: Any, change: Any
+) -> Iterator[tuple[list[str], list[str], int]]:
+    """Ranked words of each answer and of what should be written, and the number asked for."""
+    for row in _rows(completions, {"sentence": sentence, "n_asked": n_asked}, {"change": change}):
+        texts = (row.text, row.sentence or "")
+        words, target = (text.split()[: row.n_asked] for text in texts)
+        if row.change is not None:
+            words, target = _by_count(words), _by_count(target)
+        yield words, target, row.n_asked
+
+
+def _by_count(words: list[str]) -> list[str]:
+    """Distinct words by falling count, the first drawn first among equals."""
+    return [word for word, _ in Counter(words).most_common() if word != SAME]
+
+
+def _sentence_score(sentence: str, program: Collection[str], n: int) -> float:
+    return metrics.sentence_program_score([unquote(word) for word in sentence.split()], program, n)
+
+
+def _drawn(row: SimpleNamespace) -> Values:
+    """Change that the words of an answer tell, for the cells at hand."""
+    place = {gene: i for i, gene in enumerate(row.genes)}
+    shares = np.zeros((1, 2 * len(place) + 1))
+    first = {RISES: 0, FALLS: len(place)}
+    for word, count in Counter(row.text.split()[: row.n_asked]).items():
+        sign, gene = word[0], unquote(word[1:])
+        if sign in first and gene in place:
+            shares[0, first[sign] + place[gene]] = count / row.n_asked
+    told = to_changes(shares, row.scale)[0]
+    mean, level = (np.asarray(values, dtype=np.float64) for values in (row.control, row.reference))
+    return np.asarray(at_level(told, mean, level))
+
+
+def _or_none(score: float) -> float | None:
+    return None if np.isnan(score) else score
+
+
+def _without_copies(text: str, prompt: str | None) -> str:
+    """Cut what stands in the prompt word by word, in runs of several words."""
+    if not prompt:
+        return text
+    words = text.split()
+    said, there = ([word.strip(".,;:") for word in some] for some in (words, prompt.split()))
+    runs = {tuple(there[i : i + _RUN]) for i in range(len(there) - _RUN + 1)}
+    copied = {i + k for i in range(len(said)) if tuple(said[i : i + _RUN]) in runs for k in range(_RUN)}
+    return " ".join(word for i, word in enumerate(words) if i not in copied)
+
+
+def _kernel(a: Values, b: Values, bandwidth: float) -> Values:
+    from scipy.spatial.distance import cdist
+
+    return np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2))
+
+
+def _mean_of_others(similar: Values) -> Values:
+    """Mean over the other columns of each row; 0 where there is no other."""
+    return (similar.sum(axis=1) - similar.diagonal()) / max(len(similar) - 1, 1)
