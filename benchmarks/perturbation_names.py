@@ -192,7 +192,7 @@ def doses(task: str, seed: int, options: argparse.Namespace) -> list[dict[str, o
         row = judged(source, predicted, real, list(range(len(out))), None)
         row["kendall"] = np.mean([kendalltau(still + a, still + b)[0] for a, b in zip(predicted, real, strict=True)])
         row["kendall_delta"] = np.mean(
-            [0.0 if np.ptp(a) == 0 else kendalltau(a, b)[0] for a, b in zip(predicted, real, strict=True)]
+            [c2s.metrics.kendall_delta(still, still + b, still + a) for a, b in zip(predicted, real, strict=True)]
         )
         rows.append(row | {"seed": seed, "training_s": seconds})
     return rows

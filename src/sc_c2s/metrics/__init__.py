@@ -23,7 +23,7 @@ from .distances import (
     mmd,
     sliced_wasserstein,
 )
-from .effects import direction_match, discrimination_score, pearson_delta
+from .effects import direction_match, discrimination_score, kendall_delta, pearson_delta, r2_delta
 from .fold_changes import fold_change_agreement, log_fold_changes, top_gene_overlap, top_genes
 from .generation import generation
 from .ontology import label_credit, ontology_distance, read_cell_ontology
@@ -56,6 +56,7 @@ __all__ = [
     "generated_sentences",
     "generation",
     "grounded",
+    "kendall_delta",
     "kendall_tau",
     "label_credit",
     "log_fold_changes",
@@ -67,6 +68,7 @@ __all__ = [
     "perturbation",
     "perturbation_baselines",
     "program_scores",
+    "r2_delta",
     "rank_weighted_overlap",
     "read_cell_ontology",
     "read_gmt",

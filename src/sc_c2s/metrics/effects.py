@@ -14,6 +14,8 @@ Values = NDArray[np.float64]
 
 _NO_VARIANCE, _NO_DIFFERENCE = 1e-12, 1e-9
 """Below these, rounding is all that tells cells or genes apart."""
+_DIGITS = 9
+"""Digits that are more than rounding."""
 _METRICS = {"l1": "cityblock", "l2": "euclidean", "cosine": "cosine"}
 
 
@@ -159,6 +161,30 @@ def r2_delta(control: ArrayLike, real: ArrayLike, predicted: ArrayLike) -> float
     control, real, predicted = (np.asarray(mean, dtype=np.float64) for mean in (control, real, predicted))
     total = ((real - control) ** 2).sum()
     return float(1 - ((predicted - real) ** 2).sum() / total) if total > 0 else np.nan
+
+
+def kendall_delta(control: ArrayLike, real: ArrayLike, predicted: ArrayLike) -> float:
+    r"""Kendall's :math:`\tau_b`, over genes, of the predicted with the real change of mean expression.
+
+    Parameters
+    ----------
+    control
+        Mean of each gene in real control cells.
+    real, predicted
+        Mean of each gene in real and in predicted perturbed cells, in the same units.
+
+    Returns
+    -------
+    The correlation. A prediction that changes no gene, or all by the same, gets 0. NaN where the real change is the same for all
+    genes. Changes that differ by rounding alone are tied.
+    """
+    from scipy.stats import kendalltau
+
+    control, real, predicted = (np.asarray(mean, dtype=np.float64) for mean in (control, real, predicted))
+    found, wanted = (np.round(mean - control, _DIGITS) for mean in (predicted, real))
+    if not len(control) or np.ptp(wanted) == 0:
+        return np.nan
+    return float(kendalltau(found, wanted).statistic) if np.ptp(found) else 0.0
 
 
 def direction_match(real: ArrayLike, predicted: ArrayLike, significant: ArrayLike | None = None) -> float:

@@ -130,8 +130,7 @@ def add_words(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, words
     """
     import torch
 
-    known = tokenizer.get_vocab()
-    new = [word for word in dict.fromkeys(words) if _spell(word) not in known]
+    new = new_words(tokenizer, words)
     if not new:
         return []
     state = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -146,6 +145,12 @@ def add_words(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, words
             torch.manual_seed(0)
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     return new
+
+
+def new_words(tokenizer: PreTrainedTokenizerFast, words: Iterable[str]) -> list[str]:
+    """Words that have no token of their own yet."""
+    known = tokenizer.get_vocab()
+    return [word for word in dict.fromkeys(words) if _spell(word) not in known]
 
 
 def is_nano(tokenizer: object) -> bool:

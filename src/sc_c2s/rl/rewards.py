@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,6 +45,7 @@ __all__ = [
     "grounded",
     "kendall_tau",
     "label_match",
+    "r2_delta",
     "rank_weighted_overlap",
     "validity",
 ]
@@ -109,28 +110,36 @@ def kendall_tau(
     sentence: Sequence[str | None],
     n_asked: Sequence[int] | int,
     *,
+    genes: Sequence[Any] | None = None,
     change: Sequence[Any] | None = None,
+    control: Sequence[Any] | None = None,
+    reference: Any = None,
+    scale: Sequence[float] | float | None = None,
     fill: bool = True,
     **columns: Any,
 ) -> Rewards:
-    """Reward the right order of words: :func:`sc_c2s.metrics.kendall_tau`.
+    """Reward the right order of genes.
 
-    From -1 to 1. The cost is O(n²) in the words asked for. Places that are empty, repeats and unknown words count as wrong words,
-    so that neither a short answer nor one with fillers beats a try; words beyond `n_asked` do not count. All places weigh the
-    same, so an answer is paid for an order among the last words as for one among the first, and a right word far from its place
-    can cost more than a wrong one behind all right ones: where that matters, take :func:`rank_weighted_overlap`.
+    From -1 to 1. For a cell this is :func:`sc_c2s.metrics.kendall_tau` of its words. The cost is O(n²) in the words asked for. Places
+    that are empty, repeats and unknown words count as wrong words, so that neither a short answer nor one with fillers beats a
+    try; words beyond `n_asked` do not count.
+
+    For a perturbation it is :func:`sc_c2s.metrics.kendall_delta` of the change that was drawn, over all genes; genes that were not
+    drawn are tied. The cost is O(genes · log genes).
+
+    All places weigh the same, so an answer is paid for an order among the last words, or the smallest changes, as for one among the
+    first, and the size of a change does not count.
 
     Parameters
     ----------
     completions
-        Answers: words by falling rank; for a perturbation they are ranked by how often they are drawn, the first drawn first among
-        equals.
+        Answers: words by falling rank, or words drawn with replacement.
     sentence
-        What should be written, in the same form. ``None`` or empty: no reward.
+        What should be written. ``None`` or empty: no reward.
     n_asked
         Number of words asked for.
-    change
-        Marks perturbations, see the module. ``=`` is left out of these, on both sides.
+    genes, change, control, reference, scale
+        As in :func:`delta_correlation`; only perturbations need them.
     fill
         As in :func:`sc_c2s.metrics.kendall_tau`.
     **columns
@@ -140,6 +149,8 @@ def kendall_tau(
     -------
     The correlations.
     """
+    if change is not None:
+        return _of_changes(metrics.kendall_delta, completions, n_asked, genes, change, control, reference, scale)
     pairs = _ranked(completions, sentence, n_asked, change)
     return [None if not target else metrics.kendall_tau(words, target, n, fill=fill) for words, target, n in pairs]
 
@@ -161,8 +172,15 @@ def rank_weighted_overlap(
 
     Parameters
     ----------
-    completions, sentence, n_asked, change
-        As in :func:`kendall_tau`.
+    completions
+        Answers: words by falling rank; for a perturbation they are ranked by how often they are drawn, the first drawn first among
+        equals.
+    sentence
+        What should be written, in the same form. ``None`` or empty: no reward.
+    n_asked
+        Number of words asked for.
+    change
+        Marks perturbations, see the module. ``=`` is left out of these, on both sides.
     p
         Persistence, as in :func:`sc_c2s.metrics.rank_weighted_overlap`.
     **columns
@@ -314,16 +332,38 @@ def delta_correlation(
     -------
     The correlations; ``None`` where all genes really change by the same.
     """
-    rewards: Rewards = []
-    several = {"genes": genes, "change": change, "control": control, "reference": reference}
-    for row in _rows(completions, {"n_asked": n_asked, "scale": scale}, several):
-        if row.change is None:
-            rewards.append(None)
-            continue
-        mean = np.asarray(row.control, dtype=np.float64)
-        real = mean + np.asarray(row.change, dtype=np.float64)
-        rewards.append(_or_none(metrics.pearson_delta(mean, real, mean + _drawn(row))))
-    return rewards
+    return _of_changes(metrics.pearson_delta, completions, n_asked, genes, change, control, reference, scale)
+
+
+def r2_delta(
+    completions: Sequence[str],
+    n_asked: Sequence[int] | int,
+    genes: Sequence[Any],
+    change: Sequence[Any],
+    control: Sequence[Any],
+    reference: Any,
+    scale: Sequence[float] | float,
+    **columns: Any,
+) -> Rewards:
+    """Reward a change that is as large as the real one, where it is: :func:`sc_c2s.metrics.r2_delta`.
+
+    1 at most, 0 for no change, below 0 for what is farther from the real change than none. The cost is O(genes). Nothing but ``=``,
+    unknown words or no words gets 0, and words beyond `n_asked` do not count. The largest changes decide nearly all of it: what
+    happens to most genes is hardly seen, which :func:`kendall_tau` makes up for. Drawn words are noise as well, and a
+    cautious answer has less of it: give it for all answers to a prompt together, as :func:`sc_c2s.tl.finetune` does.
+
+    Parameters
+    ----------
+    completions, n_asked, genes, change, control, reference, scale
+        As in :func:`delta_correlation`.
+    **columns
+        Other columns, which do not count.
+
+    Returns
+    -------
+    The shares of the change that are explained; ``None`` where nothing really changes.
+    """
+    return _of_changes(metrics.r2_delta, completions, n_asked, genes, change, control, reference, scale)
 
 
 def bert_score(
@@ -572,13 +612,46 @@ def _sentence_score(sentence: str, program: Collection[str], n: int) -> float:
     return metrics.sentence_program_score([unquote(word) for word in sentence.split()], program, n)
 
 
+def _of_changes(
+    metric: Callable[..., float],
+    completions: Sequence[str],
+    n_asked: Any,
+    genes: Any,
+    change: Any,
+    control: Any,
+    reference: Any,
+    scale: Any,
+) -> Rewards:
+    """Measure the change that each answer draws against the real one."""
+    rewards: Rewards = []
+    several = {"genes": genes, "change": change, "control": control, "reference": reference}
+    for row in _rows(completions, {"n_asked": n_asked, "scale": scale}, several):
+        if row.change is None:
+            rewards.append(None)
+            continue
+        mean = np.asarray(row.control, dtype=np.float64)
+        real = mean + np.asarray(row.change, dtype=np.float64)
+        rewards.append(_or_none(metric(mean, real, mean + _drawn(row))))
+    return rewards
+
+
+@lru_cache(maxsize=8)
+def _places(genes: tuple[str, ...]) -> dict[str, int]:
+    return {gene: i for i, gene in enumerate(genes)}
+
+
+@lru_cache(maxsize=2**16)
+def _happening(word: str) -> tuple[str, str]:
+    return word[0], unquote(word[1:])
+
+
 def _drawn(row: SimpleNamespace) -> Values:
     """Change that the words of an answer tell, for the cells at hand."""
-    place = {gene: i for i, gene in enumerate(row.genes)}
+    place = _places(tuple(row.genes))
     shares = np.zeros((1, 2 * len(place) + 1))
     first = {RISES: 0, FALLS: len(place)}
     for word, count in Counter(row.text.split()[: row.n_asked]).items():
-        sign, gene = word[0], unquote(word[1:])
+        sign, gene = _happening(word)
         if sign in first and gene in place:
             shares[0, first[sign] + place[gene]] = count / row.n_asked
     told = to_changes(shares, row.scale)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ANY = "any"
 """Label of cells that are not told apart."""
 TASKS = ("annotate", "generate", "perturb")
+METHODS = ("sft", "grpo")
 
 
 def finetune(
@@ -34,6 +35,9 @@ def finetune(
     output_dir: str | Path,
     task: str | Sequence[str] = "annotate",
     model: str | Path = "nano",
+    method: str = "sft",
+    rewards: Sequence[str | Callable[..., list[float | None]]] | None = None,
+    reward_weights: Sequence[float] | None = None,
     condition_key: str | None = None,
     control: str | None = None,
     pairing: str = "random",
@@ -51,7 +55,12 @@ def finetune(
     validation_size: float = 0.1,
     test_size: float = 0.2,
     n_epochs: int | None = None,
-    batch_size: int = 32,
+    n_steps: int | None = None,
+    n_generations: int | None = None,
+    n_words: int | None = None,
+    beta: float = 0.02,
+    tolerance: float = 0.05,
+    batch_size: int | None = None,
     learning_rate: float | None = None,
     patience: int | None = None,
     lora_rank: int = 16,
@@ -92,6 +101,18 @@ def finetune(
     model
         ``"nano"``; or what to start from: a model directory that this function wrote, the directory of any causal
         language model, or its id on the Hugging Face hub.
+    method
+        ``"sft"`` learns answers from examples. ``"grpo"`` goes on from a model that this function trained: the model answers, with
+        what it may answer, answers to one prompt are compared by the rewards, and what was better than the others becomes more
+        probable (group relative policy optimisation [Shao2024]_, by TRL). Give it the same cells and columns as before and
+        ``split_key="c2s_split"``, so that cells that were not learned from still are not.
+    rewards
+        For ``"grpo"``: names of rewards that the task brings along (``"label_match"`` to annotate; ``"distribution"``,
+        ``"rank_weighted_overlap"``, ``"kendall_tau"`` and ``"validity"`` to generate; ``"delta_correlation"``,
+        ``"kendall_tau"`` and ``"rank_weighted_overlap"`` to perturb), or functions of :mod:`sc_c2s.rl.rewards`, or any function of
+        TRL's form. By default the first one of the task.
+    reward_weights
+        Weight of each reward; by default 1.
     condition_key
         Column of `obs` with the perturbations, for ``"perturb"``. Parts of a combination are joined by ``" + "``.
     control
@@ -135,10 +156,22 @@ def finetune(
     n_epochs
         How often every training cell (for ``"perturb"`` every control cell) is shown for each task, at most. By default as often as a nano needs for about 2,000 rows,
         16,000 if it generates, or 10,000 if it perturbs (from 1 to 20 times), and 3 times for other models.
+    n_steps
+        For ``"grpo"``: updates of the model; by default 60.
+    n_generations
+        For ``"grpo"``: answers to each prompt; by default 8 to annotate and 16 otherwise.
+    n_words
+        For ``"grpo"``: words of an answer; by default 64 genes of a cell, or 200 words about a perturbation.
+    beta
+        For ``"grpo"``: weight of the Kullback-Leibler divergence from the model at the start.
+    tolerance
+        For ``"grpo"``: training stops when the reward has risen while a score of the validation cells has fallen by more than
+        this share of its best value, `patience` (2) times in a row. The state that was best by that score is kept.
     batch_size
-        Rows in one training step.
+        Rows in one training step, by default 32; for ``"grpo"`` prompts, by default 32 to annotate, 16 to perturb and 8 to generate.
     learning_rate
-        Peak of the learning rate; by default 5e-5 for a nano (1e-3 if it generates or perturbs) and 2e-4 for an adapter.
+        Peak of the learning rate; by default 5e-5 for a nano (1e-3 if it generates, 1e-4 if it perturbs) and 2e-4 for an adapter; for
+        ``"grpo"`` 5e-5 (a nano that generates 3e-4, or perturbs 1e-4).
     patience
         Training stops when the validation cells were scored this many times without getting better (they are scored 10
         times in a full run). By default 3, and never for a nano, which may do worse for a while before it does better.
@@ -168,8 +201,10 @@ def finetune(
     ``adata.obs['c2s_split']`` : :class:`~pandas.Categorical`
         ``"train"``, ``"validation"`` or ``"test"``; NaN for cells without a label.
     ``adata.uns['c2s_finetune' | key_added]`` : :class:`dict`
-        ``"history"`` (step, epoch, seconds, train_loss, val_loss, val_accuracy), ``"metrics"`` (a row for validation
-        and test cells), ``"model"`` (the directory), ``"n_unlabelled"`` and ``"params"``.
+        ``"history"`` (step, epoch, seconds, train_loss, val_loss, val_accuracy; for ``"grpo"`` step, seconds, reward and each part
+        of it, kl, entropy, length, n_tokens and the scores of the validation cells), ``"metrics"`` (a row for validation and test
+        cells), ``"model"`` (the directory), ``"n_unlabelled"``, ``"params"`` and, if training with rewards was stopped,
+        ``"stopped"`` with the reason.
 
     The model directory holds everything that :func:`~sc_c2s.tl.annotate`, :func:`~sc_c2s.tl.generate` and
     :func:`~sc_c2s.tl.perturb` need.
@@ -185,6 +220,8 @@ def finetune(
     ----------
     .. [Kumar2022] Kumar et al. (2022), Fine-Tuning can Distort Pretrained Features and Underperform
        Out-of-Distribution. ICLR.
+    .. [Shao2024] Shao et al. (2024), DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models.
+       arXiv:2402.03300.
     .. [Hu2022] Hu et al. (2022), LoRA: Low-Rank Adaptation of Large Language Models. ICLR.
 
     Examples
@@ -196,6 +233,9 @@ def finetune(
     >>> c2s.tl.annotate(adata, model="blood", use_raw=True)  # doctest: +SKIP
     """
     tasks = _tasks(task)
+    _check_method(
+        method, tasks, rewards, reward_weights, n_steps, n_generations, n_words, n_epochs, n_genes, n_top_genes
+    )
     groupings = () if groupby is None else (groupby,) if isinstance(groupby, str) else tuple(groupby)
     if "annotate" in tasks and (not groupings or (len(groupings) > 1 and len(tasks) == 1)):
         raise ValueError("To annotate, groupby= has to name one column of obs with the labels.")
@@ -236,25 +276,49 @@ def finetune(
     seed = int(generator.integers(2**31))
     labelled = _labelled(cells, conditions, split, used, organism=organism)
     begin = choose(model, lora_rank=lora_rank, device=device, dtype=dtype, seed=seed)
-    plan = make_plan(
-        begin,
-        n_train=_n_rows(labelled, perturbing),
-        organism=labelled.organism,
-        seed=seed,
-        tasks=tasks,
-        n_genes=n_genes,
-        n_top_genes=n_top_genes,
-        n_epochs=n_epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        patience=patience,
-        perturbing=perturbing,
-    )
-    card, history = train_model(labelled, plan, begin, output_dir=Path(output_dir), resume=resume)
+    if method == "grpo":
+        card, history, stopped = _rewarded(
+            labelled,
+            begin,
+            tasks[0],
+            rewards,
+            reward_weights,
+            model=Path(model),
+            output_dir=Path(output_dir),
+            perturbing=perturbing,
+            resume=resume,
+            seed=seed,
+            n_steps=n_steps,
+            n_prompts=batch_size,
+            n_generations=n_generations,
+            n_words=n_words,
+            learning_rate=learning_rate,
+            beta=beta,
+            tolerance=tolerance,
+            patience=patience,
+        )
+    else:
+        stopped = None
+        plan = make_plan(
+            begin,
+            n_train=_n_rows(labelled, perturbing),
+            organism=labelled.organism,
+            seed=seed,
+            tasks=tasks,
+            n_genes=n_genes,
+            n_top_genes=n_top_genes,
+            n_epochs=n_epochs,
+            batch_size=batch_size or 32,
+            learning_rate=learning_rate,
+            patience=patience,
+            perturbing=perturbing,
+        )
+        card, history = train_model(labelled, plan, begin, output_dir=Path(output_dir), resume=resume)
 
     params = {
         **cells.params,
         "task": _plain(tasks),
+        "method": method,
         "groupby": _plain(groupings),
         "split_key": split_key,
         **({} if perturbing is None else {"condition_key": condition_key, "control": control, "pairing": pairing}),
@@ -262,6 +326,7 @@ def finetune(
         "test_size": test_size,
         "seed": card.seed,
         "base": card.base["name"],
+        **({"rewards": np.array(card.base["rewards"], dtype=object)} if method == "grpo" else {}),
     }
     cells.write(
         obs={_keys.SPLIT: pd.Categorical(split, categories=["train", "validation", "test"])},
@@ -272,6 +337,7 @@ def finetune(
                 "model": str(output_dir),
                 "n_unlabelled": int((~used).sum()),
                 "params": params,
+                **({} if stopped is None else {"stopped": stopped}),
             }
         },
     )
@@ -289,6 +355,89 @@ def finetune(
 def _plain(names: tuple[str, ...]) -> str | np.ndarray | None:
     """Write names the way `uns` takes them."""
     return np.array(names, dtype=object) if len(names) > 1 else names[0] if names else None
+
+
+def _check_method(
+    method: str,
+    tasks: tuple[str, ...],
+    rewards: Sequence[Any] | None,
+    reward_weights: Sequence[float] | None,
+    n_steps: int | None,
+    n_generations: int | None,
+    n_words: int | None,
+    n_epochs: int | None,
+    n_genes: int | None,
+    n_top_genes: int | None,
+) -> None:
+    """Refuse what belongs to the other method."""
+    if method not in METHODS:
+        raise ValueError(f"There is no method {method!r}; choose from {', '.join(map(repr, METHODS))}.")
+    rewarding = {
+        "rewards": rewards,
+        "reward_weights": reward_weights,
+        "n_steps": n_steps,
+        "n_generations": n_generations,
+        "n_words": n_words,
+    }
+    learning = {"n_epochs": n_epochs, "n_genes": n_genes, "n_top_genes": n_top_genes}
+    wrong = [name for name, value in (rewarding if method == "sft" else learning).items() if value is not None]
+    if wrong:
+        other = "grpo" if method == "sft" else "sft"
+        raise ValueError(f"{wrong[0]}= is for method={other!r}: leave it out.")
+    if method == "sft":
+        return
+    if len(tasks) > 1:
+        raise ValueError("Rewards are given for one task at a time: name one in task=.")
+    if rewards is not None and not len(rewards):
+        raise ValueError("rewards= is empty: name one, or leave it out.")
+    if rewards is None and reward_weights is not None:
+        raise ValueError("reward_weights= needs rewards= to weigh.")
+    if rewards is not None and reward_weights is not None and len(rewards) != len(reward_weights):
+        raise ValueError(f"There are {len(rewards)} rewards and {len(reward_weights)} weights: give one to each.")
+    if n_generations is not None and n_generations < 2:
+        raise ValueError(f"n_generations={n_generations} leaves nothing to compare an answer with: use 2 or more.")
+
+
+def _rewarded(
+    labelled: Any,
+    begin: Any,
+    task: str,
+    rewards: Sequence[Any] | None,
+    reward_weights: Sequence[float] | None,
+    *,
+    model: Path,
+    output_dir: Path,
+    perturbing: PerturbingPlan | None,
+    resume: bool,
+    **settings: Any,
+) -> tuple[Any, pd.DataFrame, str | None]:
+    """Go on from a model directory with rewards."""
+    from sc_c2s.models import directory
+    from sc_c2s.rl.run import improve_model, make_settings
+
+    if not directory.is_model_directory(model):
+        raise ValueError(
+            f"method='grpo' goes on from a model that tl.finetune trained, and {str(model)!r} is none: train one with "
+            "method='sft' first, and name its directory in model=."
+        )
+    card = directory.read(model)
+    if task not in card.task:
+        raise ValueError(
+            f"{str(model)!r} was trained to {' and '.join(card.task)}, not to {task}: train it for that first."
+        )
+    if model.resolve() == output_dir.resolve():
+        raise ValueError("output_dir= is the directory of the model that training starts from: choose another one.")
+    return improve_model(
+        labelled,
+        card,
+        begin,
+        task,
+        rewards,
+        settings=lambda n: make_settings(task, begin, weights=reward_weights or [1.0] * n, **settings),
+        output_dir=output_dir,
+        perturbing=perturbing,
+        resume=resume,
+    )
 
 
 def _tasks(task: str | Sequence[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from scipy import sparse
 from sc_c2s.engine import LocalEngine
 from sc_c2s.engine.scoring import probabilities
 from sc_c2s.metrics.context_shifts import ContextShifts
-from sc_c2s.metrics.effects import pearson_delta
+from sc_c2s.metrics.effects import pearson_delta, r2_delta
 from sc_c2s.models.nano import CONDITIONS, WIDTH
 from sc_c2s.prompts import UNNAMED, PromptFamily, change_answer, get_family, perturb_prompt, perturbation_parts
 from sc_c2s.sentences.changes import at_level, change_words, in_proportion, to_changes, to_shares
@@ -115,7 +115,7 @@ class Perturbing:
         self.reference = self.pairs.control_means.mean(axis=0)
         told = {pair: self._told(self.pairs.shift(*pair), pair[0]) for pair in self.pairs.known}
         totals = [np.abs(change).sum() for change in told.values()]
-        self.scale = float(max(totals)) * 1.1
+        self.scale = self.how.scale or float(max(totals)) * 1.1
         self.kinds = [self.how.control, *self.pairs.perturbations]
         self.answers = [change_answer(word) for word in change_words(self.genes)]
         self._shares = {
@@ -207,7 +207,7 @@ class Perturbing:
         """Give what the card has to say, and the scores on validation and test cells."""
         sets = {VALIDATION: self.checked, TEST: self._judged(TEST)}
         metrics = {
-            name: {"pearson_delta": self._scores(model, tokenizer, judged)["pearson_delta"]}
+            name: {k: v for k, v in self._scores(model, tokenizer, judged).items() if k != "loss"}
             for name, judged in sets.items()
             if judged
         }
@@ -327,14 +327,19 @@ class Perturbing:
         ]
         logs = LocalEngine(model, tokenizer, quiet=True).score(prompts, self.answers)
         ends = np.cumsum([len(one.cells) for one in judged])[:-1]
-        losses, correlations = [], []
+        losses, correlations, explained = [], [], []
         for shares, one in zip(np.split(probabilities(logs), ends), judged, strict=True):
             told = in_proportion(one.after - one.before, one.before, self.reference)
             losses.append(-float((to_shares(told[None], self.scale)[0] * np.log(shares + 1e-12).mean(axis=0)).sum()))
             change = at_level(to_changes(shares, self.scale), one.before, self.reference).mean(axis=0)
             correlations.append(pearson_delta(one.before, one.after, one.before + change))
+            explained.append(r2_delta(one.before, one.after, one.before + change))
         weights = [one.weight for one in judged]
-        return {"loss": float(np.average(losses, weights=weights)), "pearson_delta": float(np.nanmean(correlations))}
+        return {
+            "loss": float(np.average(losses, weights=weights)),
+            "pearson_delta": float(np.nanmean(correlations)),
+            "r2_delta": float(np.nanmean(explained)),
+        }
 
     def _ids(self, tokenizer: Any) -> torch.Tensor:
         return torch.tensor([row[-1] for row in tokenizer([f"x{word}" for word in self.answers])["input_ids"]])

@@ -45,6 +45,8 @@ class PerturbingPlan:
         Fewest control and perturbed cells of a context that say what changes in it.
     pull
         How strongly the read-out is held to the mean change.
+    scale
+        Scale of the changes that the model tells; by default a little more than the largest one there is.
     """
 
     condition_key: str
@@ -52,6 +54,7 @@ class PerturbingPlan:
     pairing: str = "random"
     min_cells: int = 3
     pull: float = 1e-5
+    scale: float | None = None
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,6 @@ from .split import SETS, TRAIN, VALIDATION
 from .start import NANO, Start
 from .vocabulary import gene_embeddings, informative_genes, nothing, writer_embeddings
 
-RUN = "run.json"
-
 
 class Task(Protocol):
     """What a model learns from cells."""
@@ -107,7 +105,7 @@ def train_model(
         "adapter": start.peft_config,
         "precision": start.precision,
     }
-    _same_run(output_dir, run, resume=resume)
+    same_run(output_dir, run, resume=resume)
 
     learn = data.of(TRAIN)
     vocabulary = informative_genes(data.log[learn], data.kinds[learn], n_top=plan.n_top_genes)
@@ -115,7 +113,11 @@ def train_model(
     tasks: list[Task] = [TASKS[name](data, plan, vocabulary, start.small) for name in plan.tasks]
     others = [word for task in tasks for word in task.words]
     placed = _placed(data, plan, vocabulary, others) if start.base["name"] == NANO else {}
-    model, tokenizer = start.open([*others, *map(quote, genes)], placed, plan.writes)
+    words = [*others, *map(quote, genes)]
+    # A nano that knows every word has learned what to answer: it goes on from there.
+    fresh = bool(start.new_words(words))
+    with sft.quiet():
+        model, tokenizer = start.open(words, placed, plan.writes)
 
     def validate(model: PreTrainedModel) -> dict[str, float]:
         scores: dict[str, float] = defaultdict(float)
@@ -128,7 +130,7 @@ def train_model(
     rows = [task.rows() for task in tasks]
     size = plan.settings.batch_size
     orders = [schedule(one.lengths, n_epochs=plan.n_epochs, batch_size=size, rng=rng) for one in rows]
-    if start.small:
+    if start.small and fresh:
         for task in tasks:
             task.place(model, tokenizer, rng)
     model, history = sft.train(
@@ -175,7 +177,7 @@ def train_model(
     )
     directory.write(output_dir, card, history=history)
     shutil.rmtree(output_dir / sft.CHECKPOINTS, ignore_errors=True)
-    (output_dir / RUN).unlink(missing_ok=True)
+    (output_dir / sft.RUN).unlink(missing_ok=True)
     return card, history
 
 
@@ -212,11 +214,11 @@ def _rank_fit(data: LabelledCells, vocabulary: np.ndarray) -> dict[str, Any]:
     return fit_rank_expression(data.log[known][:, vocabulary], data.split[known] == VALIDATION).to_dict()
 
 
-def _same_run(output_dir: Path, run: dict[str, Any], *, resume: bool) -> None:
+def same_run(output_dir: Path, run: dict[str, Any], *, resume: bool) -> None:
     """Forget checkpoints that belong to another plan, other cells or another start."""
-    if directory.holds_foreign_model(output_dir) and not (output_dir / RUN).is_file():
+    if directory.holds_foreign_model(output_dir) and not (output_dir / sft.RUN).is_file():
         raise ValueError(f"{str(output_dir)!r} holds a model that is not from tl.finetune: choose another output_dir=.")
-    file, now = output_dir / RUN, json.dumps(run, sort_keys=True, default=str)
+    file, now = output_dir / sft.RUN, json.dumps(run, sort_keys=True, default=str)
     if not resume or not file.is_file() or file.read_text(encoding="utf-8") != now:
         shutil.rmtree(output_dir / sft.CHECKPOINTS, ignore_errors=True)
     file.write_text(now, encoding="utf-8")

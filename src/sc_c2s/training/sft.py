@@ -32,9 +32,9 @@ from sc_c2s._progress import progress
 from .examples import Rows, Shared
 from .loss import IGNORED, Choice, answer_loss, shares_loss
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, RUN = "checkpoints", "run.json"
 # transformers renamed the switch; TRL turns it on, which costs time where memory is not short.
-_CHECKPOINTING = (
+CHECKPOINTING = (
     "activation_checkpointing"
     if "activation_checkpointing" in SFTConfig.__dataclass_fields__
     else "gradient_checkpointing"
@@ -171,7 +171,7 @@ def _config(settings: Settings, n_steps: int, output_dir: Path, *, precision: st
         data_seed=settings.seed,
         use_cpu=on_cpu,
         bf16=precision == "bf16",
-        **{_CHECKPOINTING: False},
+        **{CHECKPOINTING: False},
         dataloader_pin_memory=not on_cpu,
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
@@ -208,6 +208,8 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             # What the libraries have to change among themselves.
             warnings.simplefilter("ignore", FutureWarning)
+            # TRL's hook for answers of our own may change; the tests would say so.
+            warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
             yield
     finally:
         logging.set_verbosity(verbosity)
@@ -230,14 +232,51 @@ def last_checkpoint(output_dir: Path) -> str | None:
     return None
 
 
-class AnswerTrainer(SFTTrainer):
-    """TRL's trainer, with the three things a closed answer after a long prompt asks for."""
+class Judged:
+    """A trainer of whatever method whose states are judged by what the model will be used for."""
 
     validate: Validate
     begun: float
-    control: Any
-    choices: Sequence[Choice | None]
     embedding_rate: float
+    control: Any
+    state: Any
+    args: Any
+    model: Any
+    callback_handler: Any
+    log: Callable[[dict[str, float]], None]
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Move embeddings slower than the rest: where they start is worth keeping.
+
+        A small model with many genes and few cells otherwise learns its training cells by heart.
+        """
+        optimizer = super().create_optimizer(*args, **kwargs)  # type: ignore[misc]
+        if self.embedding_rate != 1:
+            table = self.model.get_input_embeddings().weight
+            for group in optimizer.param_groups:
+                group["params"] = [weight for weight in group["params"] if weight is not table]
+            optimizer.add_param_group(
+                {"params": [table], "lr": self.args.learning_rate * self.embedding_rate, "weight_decay": 0.0}
+            )
+        return optimizer
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score the validation cells as they will be asked about: by closed answers, not by token loss."""
+        earlier = [entry["eval_seconds"] for entry in self.state.log_history if "eval_seconds" in entry]
+        if not hasattr(self, "_before"):  # seconds that were spent before a restart
+            self._before = earlier[-1] if earlier else 0.0
+        scores = {f"eval_{name}": value for name, value in self.validate(self.model).items()}
+        scores["eval_seconds"] = round(self._before + time.monotonic() - self.begun, 2)
+        self.model.train()
+        self.log(scores)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
+        return scores
+
+
+class AnswerTrainer(Judged, SFTTrainer):
+    """TRL's trainer, with what a closed answer after a long prompt asks for."""
+
+    choices: Sequence[Choice | None]
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -251,33 +290,6 @@ class AnswerTrainer(SFTTrainer):
             total, n, output = answer_loss(model, inputs, choice)
         loss = total / (n if num_items_in_batch is None else num_items_in_batch)
         return (loss, output) if return_outputs else loss
-
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Move embeddings slower than the rest: where they start is worth keeping.
-
-        A small model with many genes and few cells otherwise learns its training cells by heart.
-        """
-        optimizer = super().create_optimizer(*args, **kwargs)
-        if self.embedding_rate != 1:
-            table = self.model.get_input_embeddings().weight
-            for group in optimizer.param_groups:
-                group["params"] = [weight for weight in group["params"] if weight is not table]
-            optimizer.add_param_group(
-                {"params": [table], "lr": self.args.learning_rate * self.embedding_rate, "weight_decay": 0.0}
-            )
-        return optimizer
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Score the validation cells as ``tl.annotate`` will: by closed answers, not by token loss."""
-        earlier = [entry["eval_seconds"] for entry in self.state.log_history if "eval_seconds" in entry]
-        if not hasattr(self, "_before"):  # seconds that were spent before a restart
-            self._before = earlier[-1] if earlier else 0.0
-        scores = {f"eval_{name}": value for name, value in self.validate(self.model).items()}
-        scores["eval_seconds"] = round(self._before + time.monotonic() - self.begun, 2)
-        self.model.train()
-        self.log(scores)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
-        return scores
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler:
         """Rows come in the order they were put in: batches of like length, and the same ones after a restart."""

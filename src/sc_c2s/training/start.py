@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Start:
         Adapter to train; ``None`` to train what can be trained: all weights, or the adapter of an earlier run.
     precision
         ``"bf16"`` to compute in bfloat16 with weights in 32 bits.
+    new_words
+        Gives those of some words that have no token of their own; a model with prose has none of its own for any.
     home
         What an adapter will ask for when it is opened, from wherever that happens: the name or the directory of its
         base.
@@ -49,6 +52,7 @@ class Start:
     small: bool
     peft_config: Any
     precision: str
+    new_words: Callable[[list[str]], list[str]] = list
     home: str | None = None
 
     def save(self, model: Any, tokenizer: Any, path: Path) -> None:
@@ -91,6 +95,7 @@ def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: 
         small=small,
         peft_config=None if small or adapted else _lora(lora_rank, loaded.revision),
         precision="fp32",
+        new_words=partial(nano.new_words, loaded.tokenizer) if small else list,
         home=None if small else _home(loaded, adapted=adapted),
     )
 

@@ -1,0 +1,73 @@
+"""The annotation task as it is rewarded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import f1_score
+
+from sc_c2s.engine import LocalEngine
+from sc_c2s.training.annotate import Annotating
+
+from . import rewards
+from .policy import OneAnswer, Policy, Reward, WordsByShare
+from .questions import alike
+
+
+@dataclass
+class RewardedAnnotating:
+    """Questions, answers and scores of the annotation of some cells.
+
+    Attributes
+    ----------
+    task
+        The task as it was learned.
+    """
+
+    task: Annotating
+    watched: tuple[str, ...] = ("macro_f1", "accuracy")
+
+    def __post_init__(self) -> None:
+        self._rows = self.task.rows()
+
+    def given(self, reward: Reward) -> Reward:
+        """Give each answer its own reward."""
+        return reward
+
+    @property
+    def rewards(self) -> dict[str, Reward]:
+        """Rewards by their names, the usual one first."""
+        return {"label_match": rewards.label_match}
+
+    def policy(self, engine: LocalEngine) -> Policy:
+        """Answer with one label."""
+        if self.task.small:
+            return WordsByShare.of(engine, self.task.answers)
+        return OneAnswer.of(engine, self.task.answers)
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw cells of all labels alike, so that rare ones are not forgotten for the sake of common ones."""
+        codes = self.task.learn_codes
+        share = 1 / np.bincount(codes, minlength=len(self.task.labels))[codes]
+        return alike(rng.choice(len(codes), n, p=share / share.sum()), self._rows.lengths)
+
+    def question(self, number: int, i: int) -> dict[str, Any]:
+        """Ask for the label of a variant of a cell."""
+        prompt, _ = self._rows.row(number, i)
+        return {
+            "prompt": prompt,
+            "label": self.task.labels[self.task.learn_codes[number]],
+            "labels": self.task.labels,
+            "family": self.task.plan.family,
+        }
+
+    def watch(self, model: Any, tokenizer: Any) -> dict[str, float]:
+        """Score the validation cells."""
+        scores = LocalEngine(model, tokenizer, quiet=True).score(self.task.check_prompts, self.task.answers)
+        found, right = scores.argmax(axis=1), self.task.check_codes
+        return {
+            "macro_f1": float(f1_score(right, found, average="macro", labels=np.unique(right), zero_division=0)),
+            "accuracy": float((found == right).mean()),
+        }

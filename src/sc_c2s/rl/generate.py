@@ -1,0 +1,154 @@
+"""The generation task as it is rewarded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.decomposition import TruncatedSVD
+
+from sc_c2s.engine import LocalEngine, Sampling
+from sc_c2s.metrics.distances import frechet_distance, median_bandwidth
+from sc_c2s.sentences.text import read_sentences
+from sc_c2s.training.generate import Generating
+
+from . import rewards
+from .policy import ListOfItems, Policy, Reward
+from .rewards import Distribution
+
+N_COMPONENTS = 20
+REAL_CELLS = 500
+"""Most real cells of a kind that written ones are set beside in a reward."""
+JUDGED_CELLS, LEAST_JUDGED = 480, 5
+"""Cells that are written to judge a state, and fewest validation cells of a kind that they can be judged by."""
+
+
+@dataclass
+class RewardedGenerating:
+    """Questions, answers and scores of the generation of some cells.
+
+    Written and real cells are compared by the places of their first genes: a gene in place :math:`r` of :math:`n` counts
+    :math:`1 - r / n`, in principal components of the training cells.
+
+    Attributes
+    ----------
+    task
+        The task as it was learned.
+    n_words
+        Number of genes that are written.
+    temperature
+        Divides the log-probabilities.
+    """
+
+    task: Generating
+    n_words: int
+    temperature: float = 1.0
+    watched: tuple[str, ...] = ("fidelity",)
+
+    def __post_init__(self) -> None:
+        self._rows = self.task.rows()
+        self._kinds = self.task.data.kinds[self.task.learn]
+
+    def given(self, reward: Reward) -> Reward:
+        """Give each answer its own reward."""
+        return reward
+
+    @property
+    def rewards(self) -> dict[str, Reward]:
+        """Rewards by their names, the usual one first."""
+        return {
+            "distribution": self._distribution,
+            "rank_weighted_overlap": rewards.rank_weighted_overlap,
+            "kendall_tau": rewards.kendall_tau,
+            "validity": rewards.validity,
+        }
+
+    def policy(self, engine: LocalEngine) -> Policy:
+        """Answer with genes, none twice."""
+        genes = list(self.task.genes)
+        return ListOfItems.of(engine, genes, ends=not self.task.small, temperature=self.temperature)
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw cells of all kinds alike; each stands for its kind."""
+        codes = np.unique(self._kinds, return_inverse=True)[1]
+        share = 1 / np.bincount(codes)[codes]
+        return rng.choice(len(codes), n, p=share / share.sum())
+
+    def question(self, number: int, i: int) -> dict[str, Any]:
+        """Ask for a cell of some kind."""
+        prompt, sentence = self._rows.row(number, i)
+        return {
+            "prompt": prompt,
+            "sentence": sentence.strip(),
+            "n_asked": self.n_words,
+            "known": self._known,
+            "kind": self._kinds[number],
+        }
+
+    def watch(self, model: Any, tokenizer: Any) -> dict[str, float]:
+        """Score cells beside the validation cells: minus the Fréchet distance, mean over kinds."""
+        kinds, sentences = self._judged
+        engine = LocalEngine(model, tokenizer, quiet=True)
+        written = engine.generate(
+            [self.task._prompt(kind) for kind in kinds],
+            list(self.task.genes),
+            max_items=self.n_words,
+            min_items=self.n_words if self.task.small else 1,
+            sampling=Sampling(temperature=self.temperature),
+            balanced=True,
+        )
+        made = self.points([" ".join(self.task.genes[one.items]) for one in written])
+        real = self.points(sentences)
+        return {
+            "fidelity": -float(
+                np.mean([frechet_distance(made[kinds == k], real[kinds == k]) for k in np.unique(kinds)])
+            )
+        }
+
+    def points(self, sentences: Sequence[str]) -> np.ndarray:
+        """Place sentences among the training cells (sentences × components)."""
+        return self._svd.transform(self._places(sentences))
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.task.genes)
+
+    @cached_property
+    def _distribution(self) -> Distribution:
+        rng = np.random.default_rng(self.task.plan.settings.seed)
+        points = {}
+        for kind in self.task.kinds:
+            cells = rng.permutation(np.flatnonzero(self._kinds == kind))[:REAL_CELLS]
+            points[kind] = self.points([self._rows.row(int(cell), 0)[1] for cell in cells])
+        widths = [median_bandwidth(some) for some in points.values() if len(some) > 1]
+        return Distribution(points, self.points, measure="mmd", bandwidth=float(np.median(widths)))
+
+    @cached_property
+    def _judged(self) -> tuple[np.ndarray, list[str]]:
+        """Kinds and sentences of validation cells, those of kinds with enough of them."""
+        kinds = self.task.data.kinds
+        cells = np.random.default_rng(0).permutation(self.task.check)
+        there, n = np.unique(kinds[cells], return_counts=True)
+        enough = there[n >= LEAST_JUDGED]
+        if len(enough):
+            most = max(JUDGED_CELLS // len(enough), LEAST_JUDGED)
+            cells = np.concatenate([cells[kinds[cells] == kind][:most] for kind in enough])
+        rows = self.task._rows(cells)
+        return kinds[cells], [rows.row(i, 0)[1].strip() for i in range(len(cells))]
+
+    @cached_property
+    def _svd(self) -> TruncatedSVD:
+        rng = np.random.default_rng(self.task.plan.settings.seed)
+        some = rng.permutation(len(self._kinds))[: 10 * REAL_CELLS]
+        places = self._places([self._rows.row(int(cell), 0)[1] for cell in some])
+        return TruncatedSVD(min(N_COMPONENTS, min(places.shape) - 1), random_state=0).fit(places)
+
+    def _places(self, sentences: Sequence[str]) -> sp.csr_matrix:
+        parsed = read_sentences(list(sentences), self.task.data.genes[self.task.vocabulary])
+        value = 1 - parsed.ranks / self.n_words
+        shape = len(parsed), len(self.task.genes)
+        return sp.csr_matrix((np.maximum(value, 0.0), parsed.indices, parsed.indptr), shape=shape)

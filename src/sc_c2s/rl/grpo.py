@@ -1,0 +1,282 @@
+"""Group relative policy optimisation with TRL's trainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from scanpy import logging as logg
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from sc_c2s.engine import LocalEngine
+from sc_c2s.training.sft import (
+    CHECKPOINTING,
+    CHECKPOINTS,
+    Judged,
+    JudgeStart,
+    OneBar,
+    last_checkpoint,
+    quiet,
+)
+
+from .guard import Guard
+from .policy import Policy, Reward
+from .questions import Rewarded
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """How a model is trained with rewards: the part of the configuration that decides the result.
+
+    Attributes
+    ----------
+    n_steps
+        Updates of the model.
+    n_prompts
+        Prompts in one step.
+    n_generations
+        Answers to each prompt, which are compared with each other.
+    n_words
+        Words of an answer, where it has more than one.
+    learning_rate
+        Peak of the learning rate; it rises for 3 % of the steps and falls to zero along a cosine.
+    embedding_rate
+        Learning rate of the token embeddings, as a share of that of the other weights.
+    beta
+        Weight of the Kullback-Leibler divergence from the model at the start.
+    weights
+        Weight of each reward.
+    n_evaluations
+        How often the validation cells are scored.
+    tolerance, patience
+        See :class:`~sc_c2s.rl.guard.Guard`.
+    seed
+        Seed of everything that is drawn.
+    """
+
+    n_steps: int
+    n_prompts: int
+    n_generations: int
+    n_words: int
+    learning_rate: float
+    embedding_rate: float
+    beta: float
+    weights: tuple[float, ...]
+    n_evaluations: int
+    tolerance: float
+    patience: int
+    seed: int
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Rewarded,
+    rewards: Sequence[Reward],
+    *,
+    settings: RewardSettings,
+    output_dir: Path,
+    peft_config: Any = None,
+    resume: bool = True,
+) -> tuple[PreTrainedModel, pd.DataFrame, str | None]:
+    """Train a model on rewards and keep the state that did best on the validation cells.
+
+    Parameters
+    ----------
+    model, tokenizer
+        Causal language model and its tokenizer.
+    task
+        What it is asked, how it answers, and how it is judged.
+    rewards
+        Functions of TRL's form.
+    settings
+        How to train.
+    output_dir
+        Checkpoints are kept here while training runs.
+    peft_config
+        Train an adapter of this kind instead of all weights.
+    resume
+        Go on from the last checkpoint of an earlier run that was stopped.
+
+    Returns
+    -------
+    The trained model, its history (a row an evaluation), and why training was stopped early, if it was.
+    """
+    guard = Guard(task.watched, tolerance=settings.tolerance, patience=settings.patience)
+    callbacks: list[TrainerCallback] = [OneBar(settings.n_steps), JudgeStart(), guard]
+    with quiet():
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        rng = np.random.default_rng(settings.seed)
+        dataset = asked(task, task.draw(settings.n_steps * settings.n_prompts, rng))
+        trainer = RewardTrainer(
+            model=model,
+            reward_funcs=list(rewards),
+            args=_config(settings, output_dir, best=task.watched[0], on_cpu=on_cpu),
+            train_dataset=dataset,
+            # The trainer wants rows to evaluate on; what is evaluated is `validate`.
+            eval_dataset=dataset.select([0]),
+            processing_class=tokenizer,
+            peft_config=peft_config,
+            callbacks=callbacks,
+            rollout_func=rollout,
+        )
+        # TRL prints its own bars and tables where it thinks it is in a notebook.
+        trainer.remove_callback(PrinterCallback)
+        trainer.validate, trainer.begun = lambda model: task.watch(model, tokenizer), time.monotonic()
+        trainer.policy = task.policy(LocalEngine(model, tokenizer, quiet=True))
+        trainer.embedding_rate = settings.embedding_rate
+        trainer.train(resume_from_checkpoint=last_checkpoint(output_dir) if resume else None)
+    trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    _undo(trained)
+    if guard.reason is not None:
+        logg.warning(f"{guard.reason}: training was stopped, and the state with the best {task.watched[0]} is kept.")
+    return trained, history_table(trainer.state.log_history, rewards=trainer.reward_func_names), guard.reason
+
+
+def _config(settings: RewardSettings, output_dir: Path, *, best: str, on_cpu: bool) -> GRPOConfig:
+    """Say in the trainer's words how to train."""
+    from accelerate import PartialState
+
+    every = max(settings.n_steps // settings.n_evaluations, 1)
+    per_step, n_processes = settings.n_prompts * settings.n_generations, PartialState(cpu=on_cpu or None).num_processes
+    if per_step % n_processes:
+        raise ValueError(
+            f"{settings.n_prompts} prompts with {settings.n_generations} answers each cannot be shared among {n_processes} "
+            "processes: change batch_size= or n_generations=."
+        )
+    return GRPOConfig(
+        output_dir=str(output_dir / CHECKPOINTS),
+        num_train_epochs=1,
+        per_device_train_batch_size=per_step // n_processes,
+        per_device_eval_batch_size=per_step // n_processes,
+        num_generations=settings.n_generations,
+        max_completion_length=settings.n_words,
+        shuffle_dataset=False,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(settings.n_steps * 3 // 100, 1),
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        beta=settings.beta,
+        reward_weights=list(settings.weights),
+        seed=settings.seed,
+        data_seed=settings.seed,
+        use_cpu=on_cpu,
+        bf16=False,
+        **{CHECKPOINTING: False},
+        dataloader_pin_memory=not on_cpu,
+        remove_unused_columns=False,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=best,
+        greater_is_better=True,
+        logging_steps=every,
+        disable_tqdm=True,
+        report_to="none",
+        # What the guard has seen before a kill, it has seen.
+        restore_callback_states_from_checkpoint=True,
+    )
+
+
+class RewardTrainer(Judged, GRPOTrainer):
+    """TRL's trainer for a model that answers with a closed vocabulary."""
+
+    policy: Policy
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """Ask how probable answers were among those that could be drawn.
+
+        TRL has no hook for this. Its own method asks for the probability among all tokens: of a policy that is not the one that
+        was sampled, whose ratio to the reference grows without bounds.
+        """
+        size = batch_size or len(input_ids)
+        parts = []
+        for start in range(0, len(input_ids), size):
+            part = slice(start, start + size)
+
+            def run(**inputs: Any) -> torch.Tensor:
+                with self.accelerator.autocast():
+                    return model(**inputs, use_cache=False).logits
+
+            parts.append(self.policy.log_probs(run, input_ids[part], attention_mask[part], logits_to_keep))
+        logs, entropies = (torch.cat(some) for some in zip(*parts, strict=True))
+        return logs, entropies, None
+
+
+def rollout(prompts: list[str], trainer: RewardTrainer) -> dict[str, Any]:
+    """Answer prompts, which come as often as they are to be answered, from the closed vocabulary.
+
+    What a row draws depends on its number in the whole step, so that several processes draw what one would.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    tokenizer = trainer.processing_class
+    first = trainer.accelerator.process_index * len(prompts)
+    seeds = (
+        (np.uint64(trainer.args.seed) << np.uint64(40))
+        + (np.uint64(trainer.state.global_step) << np.uint64(20))
+        + np.arange(first, first + len(prompts), dtype=np.uint64)
+    )
+    engine = LocalEngine(model, tokenizer, quiet=True)
+    drawn = trainer.policy.draw(engine, prompts, trainer.max_completion_length, seeds)
+    return {"prompt_ids": tokenizer(text=prompts)["input_ids"], "completion_ids": drawn, "logprobs": None}
+
+
+def asked(questions: Rewarded, numbers: np.ndarray) -> Dataset:
+    """Questions as a dataset that writes each of them when it is read; a question that is read several times is written once."""
+
+    def write(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        made = {i: questions.question(number, i) for number, i in zip(batch["number"], batch["i"], strict=True)}
+        return {name: [made[i][name] for i in batch["i"]] for name in next(iter(made.values()))}
+
+    return Dataset.from_dict({"number": numbers, "i": np.arange(len(numbers))}).with_transform(write)
+
+
+def history_table(log: list[dict[str, float]], *, rewards: Sequence[str]) -> pd.DataFrame:
+    """Gather the trainer's log into one row for each evaluation."""
+    columns = {
+        "reward": "reward",
+        **{f"rewards/{name}/mean": f"reward_{name}" for name in rewards},
+        "kl": "kl",
+        "entropy": "entropy",
+        "completions/mean_length": "length",
+        "num_tokens": "n_tokens",
+    }
+    steps: dict[int, dict[str, float]] = {}
+    for entry in log:
+        row = {new: float(entry[old]) for old, new in columns.items() if old in entry}
+        row |= {f"val_{k.removeprefix('eval_')}": float(v) for k, v in entry.items() if k.startswith("eval_")}
+        if row:
+            steps.setdefault(int(entry["step"]), {}).update(row)
+    table = pd.DataFrame.from_dict(steps, orient="index").sort_index().rename(columns={"val_seconds": "seconds"})
+    first = [name for name in ("seconds", *columns.values()) if name in table]
+    table = table[[*first, *(name for name in table if name not in first)]]
+    table.insert(0, "step", table.index.to_numpy(np.int64))
+    return table.reset_index(drop=True)
+
+
+def _undo(model: Any) -> None:
+    """Take off the head that TRL put on, so that the model is what it was before; and its copy of an adapter."""
+    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
+    vars(bare).pop("forward", None)
+    if "ref" in getattr(model, "peft_config", {}):
+        model.delete_adapter("ref")

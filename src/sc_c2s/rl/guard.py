@@ -1,0 +1,57 @@
+"""Stop a training whose reward rises while what it is for falls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainerCallback
+
+
+@dataclass
+class Guard(TrainerCallback):
+    """Watches held-out scores while a reward is maximised (Goodhart's law; Gao *et al.* 2023 measured it for language models).
+
+    At every evaluation each watched score is compared with the best that it has had. If one has fallen by more than the
+    tolerance, and the reward is above what it was when that score was best, the reward is being won by other means.
+
+    Attributes
+    ----------
+    watched
+        Names of the scores; more is better.
+    tolerance
+        Fall that is still taken for chance, as a share of the best value (for values below 1 in size: of 1).
+    patience
+        Evaluations in a row after which training stops.
+    """
+
+    watched: tuple[str, ...]
+    tolerance: float = 0.05
+    patience: int = 2
+    reason: str | None = None
+    """Why training was stopped."""
+    _best: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _n_bad: int = 0
+
+    def see(self, reward: float, scores: Mapping[str, float]) -> str | None:
+        """Take in one evaluation; says what is wrong once it has been so for long enough."""
+        fallen = None
+        for name in self.watched:
+            value = scores[name]
+            best, reward_then = self._best.get(name, (float("-inf"), 0.0))
+            if value > best:
+                self._best[name] = (value, reward)
+            elif reward > reward_then and best - value > self.tolerance * max(abs(best), 1.0):
+                fallen = f"the reward rose from {reward_then:.3g} to {reward:.3g} while {name} fell from {best:.3g} to {value:.3g}"
+        self._n_bad = self._n_bad + 1 if fallen else 0
+        return fallen if self._n_bad >= self.patience else None
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        """Stop training where the reward is hacked."""
+        rewards = [entry["reward"] for entry in state.log_history if "reward" in entry]
+        if not rewards:
+            return
+        scores = {name: metrics[f"eval_{name}"] for name in self.watched}
+        self.reason = self.see(rewards[-1], scores)
+        control.should_training_stop = control.should_training_stop or self.reason is not None

@@ -1,0 +1,55 @@
+"""What a model is asked while it is rewarded."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from sc_c2s.engine import LocalEngine
+
+from .policy import Policy, Reward
+
+STRETCH = 256
+"""Questions among which those of like length are put together."""
+
+
+class Rewarded(Protocol):
+    """A task as it is rewarded."""
+
+    watched: tuple[str, ...]
+    """Scores of the validation cells that must not fall; the first says which state is best."""
+
+    @property
+    def rewards(self) -> dict[str, Reward]:
+        """Rewards by their names, those that are usual first."""
+        ...
+
+    def given(self, reward: Reward) -> Reward:
+        """Say how answers are given a reward: each for itself, or for its part in what all answers to a prompt say."""
+        ...
+
+    def policy(self, engine: LocalEngine) -> Policy:
+        """Say how the model answers."""
+        ...
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw the numbers of ``n`` questions; those of like length follow each other."""
+        ...
+
+    def question(self, number: int, i: int) -> dict[str, Any]:
+        """Prompt, and what rewards need to know, of the ``i``-th question asked."""
+        ...
+
+    def watch(self, model: Any, tokenizer: Any) -> dict[str, float]:
+        """Score the validation cells; more is better."""
+        ...
+
+
+def alike(numbers: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Put questions of like length together, within stretches, so that batches hold little padding."""
+    numbers = numbers.copy()
+    for start in range(0, len(numbers), STRETCH):
+        some = numbers[start : start + STRETCH]
+        numbers[start : start + STRETCH] = some[np.argsort(lengths[some], kind="stable")]
+    return numbers
