@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import anndata as ad
@@ -133,7 +134,31 @@ def knock_outs(task: str, seed: int, options: argparse.Namespace) -> list[dict[s
     return rows
 
 
-def doses(task: str, seed: int, options: argparse.Namespace) -> list[dict[str, object]]:
+@dataclass
+class Doses:
+    """An L1000 plate of which one dose of every compound is held out."""
+
+    adata: ad.AnnData
+    control: np.ndarray
+    """Which profiles are of the vehicle."""
+    out: list[str]
+    """Perturbations that are held out."""
+    still: np.ndarray
+    """Mean of the vehicle."""
+    real: np.ndarray
+    """Changes under what is held out (perturbations × genes)."""
+    others: dict[str, np.ndarray]
+    """The same by methods without a model."""
+
+    @property
+    def how(self) -> dict[str, object]:
+        """Arguments of ``tl.finetune``."""
+        held_out = {NAME: self.out}
+        return {"condition_key": NAME, "control": "DMSO", "groupby": None, "held_out": held_out, "min_cells": 1}
+
+
+def plate(seed: int) -> Doses:
+    """Read the plate and draw what is held out."""
     adata = load("l1000")
     adata.var_names = adata.var["pr_gene_symbol"].astype(str).to_numpy()
     adata.var_names_make_unique()
@@ -149,7 +174,6 @@ def doses(task: str, seed: int, options: argparse.Namespace) -> list[dict[str, o
         amounts = sorted(set(dose[(compound == one) & ~control]))
         if len(amounts) > 2:
             out.append(f"{one} + {amounts[rng.integers(len(amounts))]:.4g} um")
-    genes = pd.Index(adata.var_names)
     x = np.asarray(adata.X.toarray(), dtype=float)
     still = x[control].mean(axis=0)
     test = np.isin(name, out)
@@ -163,26 +187,22 @@ def doses(task: str, seed: int, options: argparse.Namespace) -> list[dict[str, o
         same[i] = x[here].mean(axis=0) - still
         distance = np.abs(np.log(dose[here]) - np.log(amount))
         near[i] = x[here[distance == distance.min()]].mean(axis=0) - still
+    others = {"same name": same, "nearest dose": near, "mean of all": average}
+    return Doses(adata, control, out, still, real, others)
+
+
+def doses(task: str, seed: int, options: argparse.Namespace) -> list[dict[str, object]]:
+    some = plate(seed)
+    genes, out, real, still = pd.Index(some.adata.var_names), some.out, some.real, some.still
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.keep or temporary) / f"{task}-{seed}"
-        seconds = train(
-            adata.copy(),
-            folder,
-            seed,
-            options,
-            condition_key=NAME,
-            control="DMSO",
-            groupby=None,
-            held_out={NAME: out},
-            min_cells=1,
-        )
-        told = asked(folder, adata[control].copy(), out, genes)
+        seconds = train(some.adata.copy(), folder, seed, options, **some.how)
+        told = asked(folder, some.adata[some.control].copy(), out, genes)
+    near, same = some.others["nearest dose"], some.others["same name"]
     sources = {
         "nano": told,
         "scrambled name": np.roll(told, 1, axis=0),
-        "same name": same,
-        "nearest dose": near,
-        "mean of all": average,
+        **some.others,
         "no change": np.zeros_like(real),
         "nano and nearest dose, mean": (told + near) / 2,
         "same name and nearest dose, mean": (same + near) / 2,

@@ -74,7 +74,7 @@ def test_help_of_every_command_explains_every_option(command) -> None:
         said = lines[i].split("  ")[2:] + ([] if i + 1 == len(lines) else [lines[i + 1]])
         assert any(len(part.strip()) > 5 for part in said), lines[i]
     assert (
-        len(options) == {"demo": 10, "sentences": 7, "finetune": 14, "annotate": 10, "generate": 13, "info": 1}[command]
+        len(options) == {"demo": 10, "sentences": 7, "finetune": 20, "annotate": 10, "generate": 13, "info": 1}[command]
     )
 
 
@@ -106,6 +106,21 @@ def test_finetune(model) -> None:
     assert card.data["n_train"] + card.data["n_validation"] + card.data["n_test"] == 60
     assert f"model      {path}" in result.stdout
     assert f"{card.metrics['test']['accuracy']:.3f}" in result.stdout
+
+
+def test_a_model_goes_on_with_rewards(files, model, tmp_path) -> None:
+    call = ("finetune", files / "cells.h5ad", "--label", "cell_type", "--model", model[1], "--method", "grpo")
+    result = c2s_(*call, "--steps", 2, "--reward", "label_match", "--reward-weight", 2, "--out", tmp_path / "better")
+    assert result.exit_code == 0, result.output
+    assert "these are not the cells" not in result.output, "the seed gives the same split"
+    card = directory.read(tmp_path / "better")
+    assert card.base["rewards"] == ["label_match"]
+    assert f"{card.metrics['test']['accuracy']:.3f}" in result.stdout
+    history = directory.read_history(tmp_path / "better")
+    assert history["reward"].to_numpy() == pytest.approx(2 * history["reward_label_match"].to_numpy())
+    refused = c2s_(*call, "--reward", "beauty", "--out", tmp_path / "worse")
+    assert refused.exit_code == 2
+    assert "There is no reward 'beauty'" in refused.output
 
 
 def test_a_seed_and_a_split_are_passed_on(files, tmp_path) -> None:

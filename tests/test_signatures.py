@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from operator import attrgetter
 
 import pytest
 from numpydoc.docscrape import FunctionDoc
@@ -16,14 +17,15 @@ ON_CELLS = ("get", "pl", "pp", "tl")
 
 def public(*rooms: str) -> list:
     return [
-        pytest.param(getattr(getattr(c2s, room), name), id=f"{room}.{name}")
+        pytest.param(getattr(attrgetter(room)(c2s), name), id=f"{room}.{name}")
         for room in rooms
-        for name in getattr(c2s, room).__all__
-        if inspect.isfunction(getattr(getattr(c2s, room), name))
+        for name in attrgetter(room)(c2s).__all__
+        if inspect.isfunction(getattr(attrgetter(room)(c2s), name))
     ]
 
 
-every_function = pytest.mark.parametrize("function", public("get", "metrics", "models", "pl", "pp", "tl"))
+ROOMS = ("get", "metrics", "models", "pl", "pp", "rl.programs", "rl.rewards", "tl")
+every_function = pytest.mark.parametrize("function", public(*ROOMS))
 
 
 def parameters(function: Callable) -> list[inspect.Parameter]:

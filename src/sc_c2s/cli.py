@@ -116,6 +116,10 @@ def sentences(
         typer.echo(f"sentences  {out}")
 
 
+SHOWN = ("accuracy", "macro_f1", "ece", "n", "nats_per_gene", "pearson_delta", "r2_delta")
+"""Scores that are printed."""
+
+
 @app.command()
 def finetune(
     file: H5ad,
@@ -125,8 +129,22 @@ def finetune(
         str, typer.Option(help="What to start from: nano, a model folder, or an id on the Hugging Face hub.")
     ] = "nano",
     task: Annotated[
-        list[str] | None, typer.Option(help="What to learn: annotate (if not given) or generate; give both for both.")
+        list[str] | None,
+        typer.Option(help="What to learn: annotate (if not given), generate, or perturb; give the first two for both."),
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="sft learns from examples; grpo goes on with rewards from a model that sft trained.")
+    ] = "sft",
+    reward: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Reward for grpo, such as label_match or distribution; several add up. The task has its own."
+        ),
+    ] = None,
+    reward_weight: Annotated[list[float] | None, typer.Option(help="Weight of each --reward, in their order.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of grpo.", min=1)] = None,
+    condition_key: Annotated[str | None, typer.Option(help="Column of obs with perturbations, for perturb.")] = None,
+    control: Annotated[str | None, typer.Option(help="Its value for cells to which nothing was done.")] = None,
     split: Annotated[
         str | None, typer.Option(help="Column of obs with train/validation/test, or with donors to keep together.")
     ] = None,
@@ -154,6 +172,12 @@ def finetune(
             task=task or "annotate",
             output_dir=out,
             model=model,
+            method=method,
+            rewards=reward,
+            reward_weights=reward_weight,
+            n_steps=steps,
+            condition_key=condition_key,
+            control=control,
             split_key=split,
             layer=layer,
             use_raw=use_raw,
@@ -165,7 +189,7 @@ def finetune(
             rng=seed,
         )
         scores = open_results(data, mod).adata.uns[_keys.FINETUNE]["metrics"]
-        shown = [name for name in ("accuracy", "macro_f1", "ece", "n", "nats_per_gene") if name in scores]
+        shown = [name for name in SHOWN if name in scores]
         typer.echo(scores[shown].to_string(float_format="{:.3f}".format))
         typer.echo(f"model      {out}")
 

@@ -69,3 +69,48 @@ def test_bad_input(adata, tmp_path):
         c2s.pl.training(adata, show=False)
     with pytest.raises(FileNotFoundError, match="history.csv"):
         c2s.pl.training(tmp_path, show=False)
+
+
+def rewarded() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "step": [1, 2, 3],
+            "seconds": [1.0, 2.0, 3.0],
+            "reward": [0.1, 0.4, 0.5],
+            "reward_tau": [0.1, 0.2, 0.2],
+            "reward_validity": [0.0, 0.2, 0.3],
+            "kl": [0.0, 0.01, 0.02],
+            "entropy": [4.0, 3.5, 3.0],
+            "length": [8, 8, 8],
+            "n_tokens": [10, 20, 30],
+            "val_r2_delta": [0.5, 0.7, 0.6],
+            "val_pearson_delta": [0.8, 0.8, 0.9],
+        }
+    )
+
+
+def test_a_training_with_rewards(tmp_path):
+    rewarded().to_csv(tmp_path / "history.csv", index=False)
+    reward, scores, nats, length = c2s.pl.training(tmp_path, show=False)
+    assert curve(reward, "reward") == [[1, 0.1], [2, 0.4], [3, 0.5]]
+    assert curve(reward, "validity") == [[1, 0.0], [2, 0.2], [3, 0.3]]
+    assert curve(scores, "r2_delta") == [[1, 0.5], [2, 0.7], [3, 0.6]]
+    assert curve(scores, "pearson_delta")[2] == [3, 0.9]
+    assert curve(nats, "kl")[1] == [2, 0.01]
+    assert curve(nats, "entropy")[1] == [2, 3.5]
+    assert curve(length, "length") == [[1, 8], [2, 8], [3, 8]]
+    for ax in (reward, scores, nats, length):
+        assert curve(ax, "kept (step 2)") == [[2, 0], [2, 1]], "the best by the first score"
+
+
+def test_a_training_with_rewards_on_given_axes(tmp_path):
+    import matplotlib.pyplot as plt
+
+    rewarded().to_csv(tmp_path / "history.csv", index=False)
+    axes = plt.subplots(2, 2)[1]
+    assert c2s.pl.training(tmp_path, ax=axes, show=False) == list(axes.ravel())
+    with pytest.raises(ValueError, match="4 panels"):
+        c2s.pl.training(tmp_path, ax=axes[0, 0], show=False)
+    rewarded()[["step"]].assign(train_loss=1.0).to_csv(tmp_path / "history.csv", index=False)
+    with pytest.raises(ValueError, match="fit on one axes"):
+        c2s.pl.training(tmp_path, ax=axes, show=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from sc_c2s.data import open_results
 from sc_c2s.models import directory
 
 from ._axes import BLUE, GREEN, GREY, RED, hand_over, open_axes
+from ._rewarded_training import draw_rewarded, watched
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,11 +29,14 @@ def training(
     *,
     key: str = _keys.FINETUNE,
     mod: str | None = None,
-    ax: Axes | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
-) -> Axes | Figure | None:
-    """Plot loss and validation accuracy over the steps of a training.
+) -> Axes | list[Axes] | Figure | None:
+    """Plot how a training went.
+
+    For a training on examples, loss and validation accuracy over the steps. For one with rewards, in four panels: the reward and
+    its parts, the scores of the validation cells, entropy and divergence from the model at the start, and the length of answers.
 
     Parameters
     ----------
@@ -42,7 +47,7 @@ def training(
     mod
         Modality, where ``data`` is a MuData.
     ax
-        Axes to draw on; the accuracy gets an axis of its own on their right side.
+        Axes to draw on; the accuracy gets an axis of its own on their right side. Four of them for a training with rewards.
     show
         Show the plot. By default as scanpy's settings say, unless ``ax`` is given.
     return_fig
@@ -50,10 +55,20 @@ def training(
 
     Returns
     -------
-    The axes if ``show=False``, the figure if ``return_fig=True``, else None.
+    The axes (a list of four for a training with rewards) if ``show=False``, the figure if ``return_fig=True``, else None.
     """
     history, best = _history(data, key=key, mod=mod)
-    given, ax = ax, open_axes(ax, (6.2, 4))
+    if "reward" in history:
+        panels = draw_rewarded(history, best, ax)
+        return hand_over(panels, given=ax, show=show, return_fig=return_fig)
+    if isinstance(ax, Sequence | np.ndarray):
+        raise ValueError("The curves of a training on examples fit on one axes: give ax= that one.")
+    return hand_over(_draw_learned(history, best, ax), given=ax, show=show, return_fig=return_fig)
+
+
+def _draw_learned(history: pd.DataFrame, best: int | None, ax: Axes | None) -> Axes:
+    """Draw loss and accuracy."""
+    ax = open_axes(ax, (6.2, 4))
     lines = []
     for name, label, style in (
         ("train_loss", "training loss", {"color": BLUE}),
@@ -96,7 +111,7 @@ def training(
         )
     ax.set_title(title, fontsize="medium")
     ax.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=9)
-    return hand_over(ax, given=given, show=show, return_fig=return_fig)
+    return ax
 
 
 def _history(
@@ -129,6 +144,9 @@ def _points(history: pd.DataFrame, name: str) -> pd.DataFrame | None:
 
 
 def _best_step(history: pd.DataFrame) -> int | None:
+    if "reward" in history:
+        scores = _points(history, name) if (name := next(iter(watched(history)), None)) else None
+        return None if scores is None or name is None else int(scores["step"].iloc[scores[name].argmax()])
     if (losses := _points(history, "val_loss")) is not None:
         return int(losses["step"].iloc[losses["val_loss"].argmin()])
     if (accuracies := _points(history, "val_accuracy")) is not None:

@@ -109,6 +109,10 @@ class RewardedGenerating:
             )
         }
 
+    def report(self, model: Any, tokenizer: Any) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+        """Give the scores; values of cells and the temperature that answers were drawn at stay as they are."""
+        return {}, self.task.scores(model, tokenizer)
+
     def points(self, sentences: Sequence[str]) -> np.ndarray:
         """Place sentences among the training cells (sentences × components)."""
         return self._svd.transform(self._places(sentences))

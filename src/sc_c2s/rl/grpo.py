@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from trl import GRPOConfig, GRPOTrainer
 
 from sc_c2s.engine import LocalEngine
+from sc_c2s.training.processes import share_of
 from sc_c2s.training.sft import (
     CHECKPOINTING,
     CHECKPOINTS,
@@ -143,20 +144,16 @@ def train(
 
 def _config(settings: RewardSettings, output_dir: Path, *, best: str, on_cpu: bool) -> GRPOConfig:
     """Say in the trainer's words how to train."""
-    from accelerate import PartialState
-
     every = max(settings.n_steps // settings.n_evaluations, 1)
-    per_step, n_processes = settings.n_prompts * settings.n_generations, PartialState(cpu=on_cpu or None).num_processes
-    if per_step % n_processes:
-        raise ValueError(
-            f"{settings.n_prompts} prompts with {settings.n_generations} answers each cannot be shared among {n_processes} "
-            "processes: change batch_size= or n_generations=."
-        )
+    per_step = settings.n_prompts * settings.n_generations
+    share = share_of(
+        per_step, f"{per_step} answers a step (batch_size={settings.n_prompts}, n_generations={settings.n_generations})"
+    )
     return GRPOConfig(
         output_dir=str(output_dir / CHECKPOINTS),
         num_train_epochs=1,
-        per_device_train_batch_size=per_step // n_processes,
-        per_device_eval_batch_size=per_step // n_processes,
+        per_device_train_batch_size=share,
+        per_device_eval_batch_size=share,
         num_generations=settings.n_generations,
         max_completion_length=settings.n_words,
         shuffle_dataset=False,

@@ -92,6 +92,10 @@ class RewardedPerturbing:
         scores = self.task.judge(model, tokenizer)
         return {name: scores[name] for name in self.watched}
 
+    def report(self, model: Any, tokenizer: Any) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+        """Give what the card says of perturbations, and the scores."""
+        return self.task.report(model, tokenizer)
+
     @cached_property
     def _genes(self) -> list[str]:
         return [str(gene) for gene in self.task.data.genes[self.task.vocabulary]]

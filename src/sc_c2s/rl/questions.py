@@ -45,6 +45,10 @@ class Rewarded(Protocol):
         """Score the validation cells; more is better."""
         ...
 
+    def report(self, model: Any, tokenizer: Any) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+        """Give what is new on the card, and the scores of each set of cells."""
+        ...
+
 
 def alike(numbers: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Put questions of like length together, within stretches, so that batches hold little padding."""

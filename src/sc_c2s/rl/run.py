@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scanpy import logging as logg
 
 from sc_c2s.models import directory
 from sc_c2s.sentences.recipe import Recipe
@@ -18,7 +18,7 @@ from sc_c2s.training import sft
 from sc_c2s.training.augment import NONE, Augmentation
 from sc_c2s.training.cells import LabelledCells
 from sc_c2s.training.plan import PerturbingPlan, Plan
-from sc_c2s.training.run import TASKS, same_run
+from sc_c2s.training.run import TASKS, finish, same_run
 from sc_c2s.training.split import SETS
 from sc_c2s.training.start import Start
 
@@ -126,6 +126,11 @@ def improve_model(
     """
     wanted = len(rewards) if rewards is not None else 1
     how = settings(wanted)
+    if card.data.get("fingerprint") != data.fingerprint():
+        logg.warning(
+            "these are not the cells that the model was trained on, or they are split otherwise: test scores may be of cells that it "
+            "has learned. Give the same data with split_key='c2s_split' to keep the split."
+        )
     plan = _plan(card, start, task, perturbing, seed=how.seed)
     vocabulary = _vocabulary(data, card)
     learned = TASKS[task](data, plan, vocabulary, start.small)
@@ -156,10 +161,7 @@ def improve_model(
         peft_config=start.peft_config,
         resume=resume,
     )
-    said, metrics = learned.report(model, tokenizer)
-    directory.clear(output_dir)
-    with sft.quiet():
-        start.save(model, tokenizer, output_dir)
+    said, metrics = rewarded.report(model, tokenizer)
     card = replace(
         card,
         **said,
@@ -169,9 +171,7 @@ def improve_model(
         seed=how.seed,
         versions={name: version(name) for name in card.versions},
     )
-    directory.write(output_dir, card, history=history)
-    shutil.rmtree(output_dir / sft.CHECKPOINTS, ignore_errors=True)
-    (output_dir / sft.RUN).unlink(missing_ok=True)
+    finish(start, model, tokenizer, card, history, output_dir)
     return card, history, reason
 
 

@@ -97,10 +97,6 @@ class Generating:
 
     def report(self, model: Any, tokenizer: Any) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
         """Give what the card has to say, and the scores on validation and test cells."""
-        sets = {VALIDATION: self.check, TEST: self.report_on}
-        metrics = {
-            name: {"nats_per_gene": self._loss(model, tokenizer, cells)} for name, cells in sets.items() if len(cells)
-        }
         codes = np.searchsorted(self.kinds, self.data.kinds[self.learn])
         known = {
             "groupby": list(self.data.groupings),
@@ -113,7 +109,14 @@ class Generating:
         said: dict[str, Any] = {"conditions": known, "levels": levels.to_dict()}
         if self.small:
             said["sampling_temperature"] = self._temperature(model, tokenizer, log, codes, rng)
-        return said, metrics
+        return said, self.scores(model, tokenizer)
+
+    def scores(self, model: Any, tokenizer: Any) -> dict[str, dict[str, float]]:
+        """Score the validation and the test cells."""
+        sets = {VALIDATION: self.check, TEST: self.report_on}
+        return {
+            name: {"nats_per_gene": self._loss(model, tokenizer, cells)} for name, cells in sets.items() if len(cells)
+        }
 
     def _temperature(
         self, model: Any, tokenizer: Any, log: sparse.csr_matrix, codes: np.ndarray, rng: np.random.Generator

@@ -29,6 +29,7 @@ from .generate import Generating
 from .loss import Choice
 from .perturb import Perturbing, perturbation_embeddings
 from .plan import Plan
+from .processes import is_main, wait
 from .split import SETS, TRAIN, VALIDATION
 from .start import NANO, Start
 from .vocabulary import gene_embeddings, informative_genes, nothing, writer_embeddings
@@ -158,9 +159,6 @@ def train_model(
         for name, values in scores.items():
             metrics[name] |= values
 
-    directory.clear(output_dir)
-    with sft.quiet():
-        start.save(model, tokenizer, output_dir)
     card = directory.ModelCard(
         task=list(plan.tasks),
         groupby=data.groupby,
@@ -175,10 +173,23 @@ def train_model(
         versions={name: version(name) for name in ("sc-c2s", "torch", "transformers", "trl", "peft", "scanpy")},
         **said,
     )
-    directory.write(output_dir, card, history=history)
-    shutil.rmtree(output_dir / sft.CHECKPOINTS, ignore_errors=True)
-    (output_dir / sft.RUN).unlink(missing_ok=True)
+    finish(start, model, tokenizer, card, history, output_dir)
     return card, history
+
+
+def finish(
+    start: Start, model: Any, tokenizer: Any, card: directory.ModelCard, history: pd.DataFrame, output_dir: Path
+) -> None:
+    """Write the model directory, and remove what was only kept to go on from."""
+    wait()
+    if is_main():
+        directory.clear(output_dir)
+        with sft.quiet():
+            start.save(model, tokenizer, output_dir)
+        directory.write(output_dir, card, history=history)
+        shutil.rmtree(output_dir / sft.CHECKPOINTS, ignore_errors=True)
+        (output_dir / sft.RUN).unlink(missing_ok=True)
+    wait()
 
 
 def _finish(task: Task, model: PreTrainedModel, tokenizer: Any, rng: np.random.Generator) -> None:
@@ -219,6 +230,9 @@ def same_run(output_dir: Path, run: dict[str, Any], *, resume: bool) -> None:
     if directory.holds_foreign_model(output_dir) and not (output_dir / sft.RUN).is_file():
         raise ValueError(f"{str(output_dir)!r} holds a model that is not from tl.finetune: choose another output_dir=.")
     file, now = output_dir / sft.RUN, json.dumps(run, sort_keys=True, default=str)
-    if not resume or not file.is_file() or file.read_text(encoding="utf-8") != now:
-        shutil.rmtree(output_dir / sft.CHECKPOINTS, ignore_errors=True)
-    file.write_text(now, encoding="utf-8")
+    wait()
+    if is_main():
+        if not resume or not file.is_file() or file.read_text(encoding="utf-8") != now:
+            shutil.rmtree(output_dir / sft.CHECKPOINTS, ignore_errors=True)
+        file.write_text(now, encoding="utf-8")
+    wait()

@@ -31,6 +31,7 @@ from sc_c2s._progress import progress
 
 from .examples import Rows, Shared
 from .loss import IGNORED, Choice, answer_loss, shares_loss
+from .processes import share_of
 
 CHECKPOINTS, RUN = "checkpoints", "run.json"
 # transformers renamed the switch; TRL turns it on, which costs time where memory is not short.
@@ -161,7 +162,7 @@ def _config(settings: Settings, n_steps: int, output_dir: Path, *, precision: st
     return SFTConfig(
         output_dir=str(output_dir / CHECKPOINTS),
         num_train_epochs=1,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=share_of(settings.batch_size, f"batch_size={settings.batch_size}"),
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=max(n_steps * 3 // 100, 1),
@@ -289,6 +290,9 @@ class AnswerTrainer(Judged, SFTTrainer):
         else:
             total, n, output = answer_loss(model, inputs, choice)
         loss = total / (n if num_items_in_batch is None else num_items_in_batch)
+        if num_items_in_batch is not None:
+            # Tokens are counted over all processes, and gradients are averaged over them.
+            loss = loss * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler:
