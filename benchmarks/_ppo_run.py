@@ -2,25 +2,26 @@
 
 import json
 import logging
-import os
 import sys
 import tempfile
 import time
-import warnings
 from types import SimpleNamespace
 
-os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
-warnings.filterwarnings("ignore")
+import numpy as np
+import torch
+import transformers
+import trl
+from datasets import Dataset
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+    PrinterCallback,
+    TrainerCallback,
+)
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
-import trl  # noqa: E402
-from datasets import Dataset  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer  # noqa: E402
-from transformers import GenerationConfig, PrinterCallback, TrainerCallback  # noqa: E402
-
-from sc_c2s.rl.rewards import rank_weighted_overlap  # noqa: E402
+from sc_c2s.rl.rewards import rank_weighted_overlap
 
 NEVER = -1e4
 N_JUDGED = 256
@@ -65,7 +66,9 @@ class Scribe(TrainerCallback):
     @torch.no_grad()
     def judged(self, step):
         """Mean overlap of completions with the cells of the type that were asked for."""
-        types = [name for name in self.data["prompts"] if all(self.data[one].get(name) for one in ("test", "validation"))]
+        types = [
+            name for name in self.data["prompts"] if all(self.data[one].get(name) for one in ("test", "validation"))
+        ]
         asked = [types[i % len(types)] for i in range(N_JUDGED)]
         prompts = self.tokenizer([self.data["prompts"][name] for name in asked], return_tensors="pt", padding=True)
         how = GenerationConfig(
@@ -82,7 +85,9 @@ class Scribe(TrainerCallback):
         assert ids.shape[1] == self.job["n_words"]
         written = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         scores = {
-            which: float(np.mean([np.mean(overlap([text] * len(real), real, self.job["n_words"])) for text, real in pairs]))
+            which: float(
+                np.mean([np.mean(overlap([text] * len(real), real, self.job["n_words"])) for text, real in pairs])
+            )
             for which in ("test", "validation")
             for pairs in [[(text, self.data[which][name]) for text, name in zip(written, asked, strict=True)]]
         }

@@ -1,0 +1,219 @@
+"""GRPO, RLOO and PPO, stock, on one task to one held-out score: is one cheaper than another?
+
+    python benchmarks/grpo_ppo.py --ppo-python PATH
+
+A nano that writes cells (scanpy's 700, ten types) is trained on with rewards. It is asked for a cell of a type that is drawn evenly,
+and writes 32 tokens, freely: all methods draw as TRL draws, from all tokens. The end and the padding are never drawn, so that
+length says nothing. The reward is ``rl.rewards.rank_weighted_overlap`` with a training cell of the type. The held-out score is the
+same, of 256 fresh completions with all test cells of their types; it is taken outside the clock.
+
+An update learns from 64 completions: of 8 prompts (``grpo``, ``rloo``), or of 64 prompts with a value model that starts as a nano with a
+head of zeros (``ppo``, 4 epochs on them as is TRL's default; ``ppo, 1 epoch``). The learning rate is constant, for each method the one
+of three whose mean validation score over a whole run is best (seed 1000, which is not used again). All else is what TRL gives it.
+``--kl`` is GRPO's and RLOO's ``beta`` and PPO's ``kl_coef``: one number, but not one strength. GRPO divides rewards by their spread
+and has its divergence beside them in the loss; in the other two it is subtracted from the rewards, whose spread is small. With 0
+there is no such difference.
+
+The last TRL with a PPO trainer is 1.12.0, in ``trl.experimental.ppo``. ``--ppo-python`` is an interpreter that has it, and this package;
+all methods then run there, on one TRL. Without it GRPO and RLOO run in this one. PPO wants a reward model: it gets a module that
+reads completions as text and calls the function, and draws the training cell itself (``_ppo_run.py``).
+
+To be reached is what the worst run of the weakest method has at the end (mean of its last three scores), less 0.005; between two
+scores the way is taken for straight. Shown is what it takes to get there, and halfway and three quarters there from the start.
+``completions`` were rewarded, ``forward`` tokens went through a model (drawing, policy, values, reference), ``backward`` ones also back;
+``work`` is forward and twice backward, a pass back costing two: this depends neither on the machine nor on how it is programmed.
+``seconds`` do. Ratios are within seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from _data import load
+
+import sc_c2s as c2s
+from sc_c2s.models import directory
+from sc_c2s.prompts import generate_prompt
+
+TYPE, SETS = "bulk_labels", ("train", "validation", "test")
+N_WORDS, N_COMPLETIONS, TUNING_SEED, HAIR = 32, 64, 1000, 0.005
+METHODS: dict[str, dict[str, Any]] = {
+    "grpo": {"method": "grpo", "n_generations": 8},
+    "rloo": {"method": "rloo", "n_generations": 8},
+    "ppo": {"method": "ppo", "n_generations": 1, "n_epochs": 4},
+    "ppo, 1 epoch": {"method": "ppo", "n_generations": 1, "n_epochs": 1},
+}
+RATES = [1e-4, 3e-4, 1e-3]
+COSTS = ["seconds", "update", "completions", "generated", "forward", "backward", "work"]
+
+
+def prepared(folder: Path) -> Path:
+    """Train the nano, and write prompts and sentences of each type; what is there is used."""
+    model, data = folder / "nano", folder / "data.json"
+    if not data.is_file():
+        adata = load("pbmc68k")
+        c2s.tl.finetune(adata, task="generate", groupby=TYPE, use_raw=True, output_dir=model, rng=0)
+        card = directory.read(model)
+        written = adata.raw.to_adata()[:, card.genes].copy()
+        c2s.pp.to_sentences(written, n_genes=N_WORDS)
+        cells = adata.obs.assign(sentence=written.obs["cell_sentence"])
+        cells = cells[cells["c2s_split"].notna().to_numpy()].astype({TYPE: str, "c2s_split": str})
+        learned = sorted(set(cells.loc[cells["c2s_split"] == "train", TYPE]))
+        found: dict[str, Any] = {"prompts": {n: generate_prompt({TYPE: n}, family=card.family) for n in learned}}
+        for which in SETS:
+            here = cells[cells["c2s_split"] == which]
+            found[which] = {name: list(some) for name, some in here.groupby(TYPE)["sentence"]}
+        data.write_text(json.dumps(found))
+    return data
+
+
+def run(name: str, rate: float, seed: int, kl: float, folder: Path, options: argparse.Namespace, **how: Any) -> Any:
+    """Train once, in a process of its own."""
+    out = folder / f"{name.replace(', ', '-').replace(' ', '')}-{rate:g}-{seed}-{kl:g}-{options.updates}.json"
+    if not out.is_file():
+        job = METHODS[name] | {
+            "model": str(folder / "nano"),
+            "data": str(folder / "data.json"),
+            "rate": rate,
+            "seed": seed,
+            "kl": kl,
+            "n_words": N_WORDS,
+            "n_completions": N_COMPLETIONS,
+            "n_updates": options.updates,
+            "every": options.every,
+            "threads": options.threads,
+            **how,
+        }
+        out.with_suffix(".job").write_text(json.dumps(job))
+        script = Path(__file__).with_name("_ppo_run.py")
+        call = [options.ppo_python or sys.executable, str(script), str(out.with_suffix(".job")), str(out)]
+        done = subprocess.run(call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+    return json.loads(out.read_text())
+
+
+def curve(found: Any) -> pd.DataFrame:
+    table = pd.DataFrame(found["rows"])
+    table["work"] = table["forward"] + 2 * table["backward"]
+    return table
+
+
+def tuned(names: Sequence[str], kl: float, folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Learning rate of each method, by the validation cells."""
+
+    def score(one: tuple[str, float]) -> float:
+        table = curve(run(*one, TUNING_SEED, kl, folder, options, threads=1))
+        return float(table["validation"].mean())
+
+    asked = [(name, rate) for name in names for rate in options.rates]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        scores = pd.Series(list(pool.map(score, asked)), index=pd.MultiIndex.from_tuples(asked)).unstack()
+    print(
+        f"mean validation score of a run, by learning rate\n{scores.loc[list(names)].round(4).to_string()}", flush=True
+    )
+    return {name: float(scores.loc[name].idxmax()) for name in names}
+
+
+def reached(table: pd.DataFrame, target: float) -> pd.Series:
+    """What it took to get to a score for the first time."""
+    scores = table["test"].to_numpy()
+    after = int(np.argmax(scores >= target))
+    if scores[after] < target:
+        return pd.Series(np.nan, index=COSTS)
+    if after == 0:
+        return table.loc[0, COSTS].astype(float)
+    share = (target - scores[after - 1]) / (scores[after] - scores[after - 1])
+    return table.loc[after - 1, COSTS] + share * (table.loc[after, COSTS] - table.loc[after - 1, COSTS])
+
+
+def compared(names: Sequence[str], kl: float, folder: Path, options: argparse.Namespace) -> pd.DataFrame:
+    rates = tuned(names, kl, folder, options)
+    curves: dict[tuple[str, int], pd.DataFrame] = {}
+    versions = {}
+    for seed in range(options.seeds):
+        for name in names:
+            found = run(name, rates[name], seed, kl, folder, options)
+            curves[name, seed], versions[name] = curve(found), found["versions"]
+            last = curves[name, seed].iloc[-1]
+            print(
+                f"{name}, rate {rates[name]:g}, seed {seed}: {last['test']:.3f} after {last['seconds']:.0f} s",
+                flush=True,
+            )
+    print("; ".join(sorted({" ".join(f"{k} {v}" for k, v in one.items()) for one in versions.values()})))
+    whole = pd.concat(curves, names=["method", "seed"]).reset_index(["method", "seed"])
+    for shown in ("test", "different", "seconds"):
+        means = whole.pivot_table(index="update", columns="method", values=shown, sort=False)[list(names)]
+        print(f"\n{shown}, mean over {options.seeds} seeds\n{means.round(3).to_string()}")
+    last = whole[whole["update"] == options.updates].groupby("method", sort=False)[COSTS].mean() / options.updates
+    print(f"\nof one update\n{last.round(2).to_string()}")
+
+    ends = {one: table["test"].iloc[-3:].mean() for one, table in curves.items()}
+    by_end = pd.Series(ends).groupby(level=0, sort=False).agg(["mean", "std"])
+    print(f"\nscore at the end (last three)\n{by_end.round(4).to_string()}")
+    begun = np.mean([table["test"].iloc[0] for table in curves.values()])
+    target = min(ends.values()) - HAIR
+    rows = []
+    for share in (0.5, 0.75, 1.0):
+        goal = begun + share * (target - begun)
+        took = pd.DataFrame({one: reached(table, goal) for one, table in curves.items()}).T
+        took.index.names = ["method", "seed"]
+        means = took.groupby("method", sort=False).mean()
+        print(f"\nto reach {goal:.3f} ({share:.0%} of the way from {begun:.3f}), mean over seeds")
+        print(means.round(1).to_string())
+        for name in names[1:]:
+            ratio = took.loc[name] / took.loc["grpo"]
+            rows += [
+                {"method": f"{name} / grpo", "to": round(goal, 3), "of": how, **ratio.agg(how).to_dict()}
+                for how in ("mean", "std", "min", "max")
+            ]
+    print("\nratios\n" + pd.DataFrame(rows).set_index(["method", "to", "of"]).round(2).to_string(), flush=True)
+    return whole.assign(kl=kl)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ppo-python", help="interpreter that has trl 1.12.0 and this package; all methods run there")
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument("--every", type=int, default=5, help="updates between two scores")
+    parser.add_argument("--kl", type=float, nargs="+", default=[0.02, 0.0])
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of the runs that are timed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time while rates are tuned")
+    parser.add_argument("--keep", help="folder to keep the nano and all runs in; those that are there are used")
+    parser.add_argument("--out", help="CSV file for all curves")
+    options = parser.parse_args()
+    sc.settings.verbosity = "warning"
+    pd.set_option("display.width", 250)
+    names = [name for name in options.methods if options.ppo_python or METHODS[name]["method"] != "ppo"]
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.keep or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        prepared(folder)
+        tables = []
+        for kl in options.kl:
+            print(f"== kl {kl:g}", flush=True)
+            tables.append(compared(names, kl, folder, options))
+    if options.out:
+        pd.concat(tables).to_csv(options.out, index=False)
+    print(f"\n{(time.perf_counter() - start) / 60:.1f} minutes in all")
+
+
+if __name__ == "__main__":
+    main()
