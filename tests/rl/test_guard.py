@@ -51,3 +51,16 @@ def test_the_trainer_is_told_to_stop() -> None:
     guard.on_evaluate(None, state, control, metrics={"eval_score": 0.3})
     assert control.should_training_stop
     assert guard.reason == "the reward rose from 0.1 to 0.4 while score fell from 0.9 to 0.3"
+
+
+def test_what_was_seen_before_a_kill_stays_seen() -> None:
+    import json
+
+    guard = Guard(("score",), tolerance=0.1, patience=2)
+    guard.see(0.1, {"score": 0.9})
+    assert guard.see(0.2, {"score": 0.5}) is None
+    kept = json.loads(json.dumps(guard.state()))
+    again = Guard(**kept["args"])
+    for name, value in kept["attributes"].items():
+        setattr(again, name, value)
+    assert again.see(0.3, {"score": 0.5}) is not None

@@ -137,6 +137,8 @@ def train(
         trainer.train(resume_from_checkpoint=last_checkpoint(output_dir) if resume else None)
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     _undo(trained)
+    # A checkpoint brings its own guard.
+    [guard] = [one for one in trainer.callback_handler.callbacks if isinstance(one, Guard)]
     if guard.reason is not None:
         logg.warning(f"{guard.reason}: training was stopped, and the state with the best {task.watched[0]} is kept.")
     return trained, history_table(trainer.state.log_history, rewards=trainer.reward_func_names), guard.reason

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 
 @dataclass
-class Guard(TrainerCallback):
+class Guard(TrainerCallback, ExportableState):
     """Watches held-out scores while a reward is maximised (Goodhart's law; Gao *et al.* 2023 measured it for language models).
 
     At every evaluation each watched score is compared with the best that it has had. If one has fallen by more than the
@@ -26,26 +27,35 @@ class Guard(TrainerCallback):
         Evaluations in a row after which training stops.
     """
 
-    watched: tuple[str, ...]
+    watched: Sequence[str]
     tolerance: float = 0.05
     patience: int = 2
     reason: str | None = None
     """Why training was stopped."""
-    _best: dict[str, tuple[float, float]] = field(default_factory=dict)
-    _n_bad: int = 0
+    best: dict[str, list[float]] = field(default_factory=dict)
+    """Best value of each score, and the reward at that time."""
+    n_bad: int = 0
+    """Evaluations in a row that were bad."""
+
+    def state(self) -> dict[str, Any]:
+        """Give what a checkpoint keeps, so that what was seen before a kill stays seen."""
+        return {
+            "args": {"watched": list(self.watched), "tolerance": self.tolerance, "patience": self.patience},
+            "attributes": {"reason": self.reason, "best": self.best, "n_bad": self.n_bad},
+        }
 
     def see(self, reward: float, scores: Mapping[str, float]) -> str | None:
         """Take in one evaluation; says what is wrong once it has been so for long enough."""
         fallen = None
         for name in self.watched:
             value = scores[name]
-            best, reward_then = self._best.get(name, (float("-inf"), 0.0))
+            best, reward_then = self.best.get(name, [float("-inf"), 0.0])
             if value > best:
-                self._best[name] = (value, reward)
+                self.best[name] = [value, reward]
             elif reward > reward_then and best - value > self.tolerance * max(abs(best), 1.0):
                 fallen = f"the reward rose from {reward_then:.3g} to {reward:.3g} while {name} fell from {best:.3g} to {value:.3g}"
-        self._n_bad = self._n_bad + 1 if fallen else 0
-        return fallen if self._n_bad >= self.patience else None
+        self.n_bad = self.n_bad + 1 if fallen else 0
+        return fallen if self.n_bad >= self.patience else None
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
         """Stop training where the reward is hacked."""
