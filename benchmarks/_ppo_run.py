@@ -32,7 +32,7 @@ class Scribe(TrainerCallback):
 
     def __init__(self, job, data, model, tokenizer):
         self.job, self.data, self.model, self.tokenizer = job, data, model, tokenizer
-        self.rows, self.seconds, self.paused = [], 0.0, True
+        self.rows, self.seconds, self.cpu, self.paused = [], 0.0, 0.0, True
         self.tokens = {"forward": 0, "backward": 0}
 
     def count(self, module, args, kwargs):
@@ -53,15 +53,17 @@ class Scribe(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step % self.job["every"] == 0:
-            self.seconds += time.perf_counter() - self.begun
+            self.seconds += time.perf_counter() - self.begun[0]
+            self.cpu += time.process_time() - self.begun[1]
             self.write(state.global_step)
 
     def write(self, step):
         self.paused = True
         n = step * self.job["n_completions"]
-        row = {"update": step, "completions": n, "generated": n * self.job["n_words"], "seconds": self.seconds}
+        row = {"update": step, "completions": n, "generated": n * self.job["n_words"]}
+        row |= {"seconds": self.seconds, "cpu": self.cpu}
         self.rows.append(row | self.tokens | self.judged(step))
-        self.paused, self.begun = False, time.perf_counter()
+        self.paused, self.begun = False, (time.perf_counter(), time.process_time())
 
     @torch.no_grad()
     def judged(self, step):

@@ -9,7 +9,7 @@ same, of 256 fresh completions with all test cells of their types; it is taken o
 
 An update learns from 64 completions: of 8 prompts (``grpo``, ``rloo``), or of 64 prompts with a value model that starts as a nano with a
 head of zeros (``ppo``, 4 epochs on them as is TRL's default; ``ppo, 1 epoch``). The learning rate is constant, for each method the one
-of three whose mean validation score over a whole run is best (seed 1000, which is not used again). All else is what TRL gives it.
+of three whose mean validation score over 30 updates without ``--kl`` is best (seed 1000, which is not used again). All else is what TRL gives it.
 ``--kl`` is GRPO's and RLOO's ``beta`` and PPO's ``kl_coef``: one number, but not one strength. GRPO divides rewards by their spread
 and has its divergence beside them in the loss; in the other two it is subtracted from the rewards, whose spread is small. With 0
 there is no such difference.
@@ -18,11 +18,11 @@ The last TRL with a PPO trainer is 1.12.0, in ``trl.experimental.ppo``. ``--ppo-
 all methods then run there, on one TRL. Without it GRPO and RLOO run in this one. PPO wants a reward model: it gets a module that
 reads completions as text and calls the function, and draws the training cell itself (``_ppo_run.py``).
 
-To be reached is what the worst run of the weakest method has at the end (mean of its last three scores), less 0.005; between two
-scores the way is taken for straight. Shown is what it takes to get there, and halfway and three quarters there from the start.
+To be reached is what the worst run of the weakest method has at the end (mean of its last three scores), less 0.005, on the
+rising curve nearest to the scores (isotonic regression). Shown is what it takes to get there, and halfway and three quarters there from the start.
 ``completions`` were rewarded, ``forward`` tokens went through a model (drawing, policy, values, reference), ``backward`` ones also back;
 ``work`` is forward and twice backward, a pass back costing two: this depends neither on the machine nor on how it is programmed.
-``seconds`` do. Ratios are within seeds.
+``seconds`` and ``cpu`` seconds do. Each run has one thread, and as many run at a time as there are cores. Ratios are within seeds.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 from _data import load
+from sklearn.isotonic import IsotonicRegression
 
 import sc_c2s as c2s
 from sc_c2s.models import directory
@@ -56,8 +57,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "ppo": {"method": "ppo", "n_generations": 1, "n_epochs": 4},
     "ppo, 1 epoch": {"method": "ppo", "n_generations": 1, "n_epochs": 1},
 }
-RATES = [1e-4, 3e-4, 1e-3]
-COSTS = ["seconds", "update", "completions", "generated", "forward", "backward", "work"]
+RATES = {name: [1e-4, 3e-4, 1e-3] if name == "ppo" else [3e-4, 1e-3, 3e-3] for name in METHODS}
+COSTS = ["seconds", "cpu", "update", "completions", "generated", "forward", "backward", "work"]
 
 
 def prepared(folder: Path) -> Path:
@@ -80,9 +81,9 @@ def prepared(folder: Path) -> Path:
     return data
 
 
-def run(name: str, rate: float, seed: int, kl: float, folder: Path, options: argparse.Namespace, **how: Any) -> Any:
+def run(name: str, rate: float, seed: int, kl: float, n_updates: int, folder: Path, options: argparse.Namespace) -> Any:
     """Train once, in a process of its own."""
-    out = folder / f"{name.replace(', ', '-').replace(' ', '')}-{rate:g}-{seed}-{kl:g}-{options.updates}.json"
+    out = folder / f"{name.replace(', ', '-').replace(' ', '')}-{rate:g}-{seed}-{kl:g}-{n_updates}.json"
     if not out.is_file():
         job = METHODS[name] | {
             "model": str(folder / "nano"),
@@ -92,10 +93,9 @@ def run(name: str, rate: float, seed: int, kl: float, folder: Path, options: arg
             "kl": kl,
             "n_words": N_WORDS,
             "n_completions": N_COMPLETIONS,
-            "n_updates": options.updates,
+            "n_updates": n_updates,
             "every": options.every,
-            "threads": options.threads,
-            **how,
+            "threads": 1,
         }
         out.with_suffix(".job").write_text(json.dumps(job))
         script = Path(__file__).with_name("_ppo_run.py")
@@ -116,10 +116,10 @@ def tuned(names: Sequence[str], kl: float, folder: Path, options: argparse.Names
     """Learning rate of each method, by the validation cells."""
 
     def score(one: tuple[str, float]) -> float:
-        table = curve(run(*one, TUNING_SEED, kl, folder, options, threads=1))
+        table = curve(run(*one, TUNING_SEED, kl, options.tuning_updates, folder, options))
         return float(table["validation"].mean())
 
-    asked = [(name, rate) for name in names for rate in options.rates]
+    asked = [(name, rate) for name in names for rate in options.rates or RATES[name]]
     with ThreadPoolExecutor(options.jobs) as pool:
         scores = pd.Series(list(pool.map(score, asked)), index=pd.MultiIndex.from_tuples(asked)).unstack()
     print(
@@ -129,8 +129,8 @@ def tuned(names: Sequence[str], kl: float, folder: Path, options: argparse.Names
 
 
 def reached(table: pd.DataFrame, target: float) -> pd.Series:
-    """What it took to get to a score for the first time."""
-    scores = table["test"].to_numpy()
+    """What it took to get to a score for the first time, on the rising curve nearest to the scores."""
+    scores = IsotonicRegression().fit_transform(table["update"], table["test"])
     after = int(np.argmax(scores >= target))
     if scores[after] < target:
         return pd.Series(np.nan, index=COSTS)
@@ -140,17 +140,20 @@ def reached(table: pd.DataFrame, target: float) -> pd.Series:
     return table.loc[after - 1, COSTS] + share * (table.loc[after, COSTS] - table.loc[after - 1, COSTS])
 
 
-def compared(names: Sequence[str], kl: float, folder: Path, options: argparse.Namespace) -> pd.DataFrame:
-    rates = tuned(names, kl, folder, options)
+def compared(
+    names: Sequence[str], rates: dict[str, float], kl: float, folder: Path, options: argparse.Namespace
+) -> pd.DataFrame:
     curves: dict[tuple[str, int], pd.DataFrame] = {}
     versions = {}
-    for seed in range(options.seeds):
-        for name in names:
-            found = run(name, rates[name], seed, kl, folder, options)
-            curves[name, seed], versions[name] = curve(found), found["versions"]
-            last = curves[name, seed].iloc[-1]
+    asked = [(name, seed) for seed in range(options.seeds) for name in names]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        runs = pool.map(lambda one: run(one[0], rates[one[0]], one[1], kl, options.updates, folder, options), asked)
+        for (name, seed), found in zip(asked, runs, strict=True):
+            table = curves[name, seed] = curve(found)
+            versions[name] = found["versions"]
             print(
-                f"{name}, rate {rates[name]:g}, seed {seed}: {last['test']:.3f} after {last['seconds']:.0f} s",
+                f"{name}, rate {rates[name]:g}, seed {seed}: {table['test'].iloc[-1]:.3f} after "
+                f"{table['seconds'].iloc[-1]:.0f} s",
                 flush=True,
             )
     print("; ".join(sorted({" ".join(f"{k} {v}" for k, v in one.items()) for one in versions.values()})))
@@ -189,12 +192,12 @@ def main() -> None:
     parser.add_argument("--ppo-python", help="interpreter that has trl 1.12.0 and this package; all methods run there")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument("--updates", type=int, default=50)
+    parser.add_argument("--tuning-updates", type=int, default=30)
     parser.add_argument("--every", type=int, default=5, help="updates between two scores")
-    parser.add_argument("--kl", type=float, nargs="+", default=[0.02, 0.0])
-    parser.add_argument("--rates", type=float, nargs="+", default=RATES)
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of the runs that are timed")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time while rates are tuned")
+    parser.add_argument("--kl", type=float, nargs="+", default=[0.0, 0.02], help="rates are chosen at the first")
+    parser.add_argument("--rates", type=float, nargs="+", help="learning rates to choose among, for all methods")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time, of one thread each")
     parser.add_argument("--keep", help="folder to keep the nano and all runs in; those that are there are used")
     parser.add_argument("--out", help="CSV file for all curves")
     options = parser.parse_args()
@@ -206,10 +209,10 @@ def main() -> None:
         folder = Path(options.keep or temporary)
         folder.mkdir(parents=True, exist_ok=True)
         prepared(folder)
-        tables = []
+        rates, tables = tuned(names, options.kl[0], folder, options), []
         for kl in options.kl:
             print(f"== kl {kl:g}", flush=True)
-            tables.append(compared(names, kl, folder, options))
+            tables.append(compared(names, rates, kl, folder, options))
     if options.out:
         pd.concat(tables).to_csv(options.out, index=False)
     print(f"\n{(time.perf_counter() - start) / 60:.1f} minutes in all")

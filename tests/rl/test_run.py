@@ -68,7 +68,11 @@ def weights(path: Path) -> dict[str, np.ndarray]:
     return load_file(path / "model.safetensors")
 
 
-SCORES = {"annotate": ["macro_f1", "accuracy"], "generate": ["fidelity"], "perturb": ["r2_delta", "pearson_delta"]}
+SCORES = {
+    "annotate": ["macro_f1", "accuracy"],
+    "generate": ["fidelity"],
+    "perturb": ["r2_delta", "pearson_delta", "kendall_delta"],
+}
 USUAL = {"annotate": "label_match", "generate": "distribution", "perturb": "r2_delta"}
 
 

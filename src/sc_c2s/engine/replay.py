@@ -89,10 +89,17 @@ def replay(
     for row, tokens in zip(ids, lists, strict=True):
         row[: len(tokens)] = torch.as_tensor(tokens, device=device)
     lengths = torch.tensor([len(tokens) for tokens in lists], device=device)
+    index = torch.searchsorted(known, ids).clamp(max=len(known) - 1)
+    over = torch.arange(ids.shape[1], device=device) >= lengths[:, None]
+    if tree.paths.shape[1] == 2:
+        allowed = _allowed_flat(known, index, over, end=tree.end, ends=ends)
+        wrong = ((known[index] != ids) | ~allowed.gather(2, index[..., None])[..., 0]) & ~over
+        if bool(wrong.any()):
+            raise ValueError(_MISPLACED.format(*wrong.nonzero()[0].tolist()))
+        return Chosen(known, allowed, index.masked_fill(over, 0))
     most = np.full(len(lists), tree.n_items)
     rows = Rows(tree, np.ones_like(most) if ends else most, most, device)
     allowed = torch.ones((*ids.shape, len(known)), dtype=torch.bool, device=device)
-    index = torch.searchsorted(known, ids).clamp(max=len(known) - 1)
     border = torch.searchsorted(known, rows.border_tokens)
     for place in range(n_places):
         active = (place < lengths) & ~rows.done
@@ -101,9 +108,9 @@ def replay(
         here = torch.cat([rows.tokens[choices.children], rows.border_tokens.expand(len(ids), -1)], dim=1)
         may = rows.allowed(choices)
         match = (here == ids[:, place, None]) & may
-        if bool((active & ~match.any(dim=1)).any()) or bool(((place < lengths) & rows.done).any()):
-            wrong = int(((place < lengths) & (rows.done | ~match.any(dim=1))).nonzero()[0, 0])
-            raise ValueError(f"List {wrong} has a token in place {place} that could not be written there.")
+        misplaced = (place < lengths) & (rows.done | ~match.any(dim=1))
+        if bool(misplaced.any()):
+            raise ValueError(_MISPLACED.format(int(misplaced.nonzero()[0, 0]), place))
         spread = torch.zeros((len(ids), len(known)), dtype=torch.bool, device=device)
         spread[:, border] = may[:, wide:]
         if wide:
@@ -111,4 +118,25 @@ def replay(
             spread.scatter_(1, inner, spread.gather(1, inner) | may[:, :wide])
         allowed[:, place] = torch.where(active[:, None], spread, allowed[:, place])
         rows.advance(match.int().argmax(dim=1), choices, active)
-    return Chosen(known, allowed, torch.where(torch.arange(ids.shape[1], device=device) < lengths[:, None], index, 0))
+    return Chosen(known, allowed, index.masked_fill(over, 0))
+
+
+_MISPLACED = "List {} has a token in place {} that could not be written there."
+
+
+def _allowed_flat(
+    known: torch.Tensor, index: torch.Tensor, over: torch.Tensor, *, end: int, ends: bool
+) -> torch.Tensor:
+    """Find what could stand where every item is one token: those not written before, and the end."""
+    import torch
+
+    n_lists, n_places = index.shape
+    places = torch.arange(n_places, device=index.device)
+    # The first place of each token, beyond the last one where it does not occur.
+    first = torch.full((n_lists, len(known) + 1), n_places, device=index.device)
+    first.scatter_reduce_(1, index.masked_fill(over, len(known)), places.expand(n_lists, -1), "amin")
+    allowed = first[:, None, :-1] >= places[:, None]
+    at_end = int(torch.searchsorted(known, end))
+    n_left = len(known) - 1 - places  # items that are left at each place, if no list has ended before it
+    allowed[:, :, at_end] = ((places > 0) & (ends | (n_left <= 0)))[None]
+    return allowed | over[..., None]

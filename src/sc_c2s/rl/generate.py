@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.decomposition import TruncatedSVD
 
 from sc_c2s.engine import LocalEngine, Sampling
-from sc_c2s.metrics.distances import frechet_distance, median_bandwidth
+from sc_c2s.metrics.distances import median_bandwidth, mmd
 from sc_c2s.sentences.text import read_sentences
 from sc_c2s.training.generate import Generating
 
@@ -23,8 +23,8 @@ from .rewards import Distribution
 N_COMPONENTS = 20
 REAL_CELLS = 500
 """Most real cells of a kind that written ones are set beside in a reward."""
-JUDGED_CELLS, LEAST_JUDGED = 480, 5
-"""Cells that are written to judge a state, and fewest validation cells of a kind that they can be judged by."""
+JUDGED_CELLS, LEAST_JUDGED = 240, 5
+"""Cells that are written to judge a state, and fewest validation cells of a kind that they are judged by."""
 
 
 @dataclass
@@ -90,8 +90,13 @@ class RewardedGenerating:
         }
 
     def watch(self, model: Any, tokenizer: Any) -> dict[str, float]:
-        """Score cells beside the validation cells: minus the Fréchet distance, mean over kinds."""
-        kinds, sentences = self._judged
+        """Score cells beside the validation cells.
+
+        The score is how much nearer to them written cells are (by squared maximum mean discrepancy) than cells of all kinds: 0 for
+        these, and 1 at most; mean over the kinds.
+        """
+        groups = self._judged
+        kinds = [kind for kind, (_, _, n) in groups.items() for _ in range(n)]
         engine = LocalEngine(model, tokenizer, quiet=True)
         written = engine.generate(
             [self.task._prompt(kind) for kind in kinds],
@@ -102,12 +107,12 @@ class RewardedGenerating:
             balanced=True,
         )
         made = self.points([" ".join(self.task.genes[one.items]) for one in written])
-        real = self.points(sentences)
-        return {
-            "fidelity": -float(
-                np.mean([frechet_distance(made[kinds == k], real[kinds == k]) for k in np.unique(kinds)])
-            )
-        }
+        ends = np.cumsum([n for _, _, n in groups.values()])[:-1]
+        scores = [
+            1 - self._apart(cells, real) / apart
+            for cells, (real, apart, _) in zip(np.split(made, ends), groups.values(), strict=True)
+        ]
+        return {"fidelity": float(np.mean(scores))}
 
     def report(self, model: Any, tokenizer: Any) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
         """Give the scores; values of cells and the temperature that answers were drawn at stay as they are."""
@@ -122,27 +127,38 @@ class RewardedGenerating:
         return frozenset(self.task.genes)
 
     @cached_property
-    def _distribution(self) -> Distribution:
+    def _points(self) -> dict[str, np.ndarray]:
+        """Training cells of each kind."""
         rng = np.random.default_rng(self.task.plan.settings.seed)
-        points = {}
-        for kind in self.task.kinds:
-            cells = rng.permutation(np.flatnonzero(self._kinds == kind))[:REAL_CELLS]
-            points[kind] = self.points([self._rows.row(int(cell), 0)[1] for cell in cells])
-        widths = [median_bandwidth(some) for some in points.values() if len(some) > 1]
-        return Distribution(points, self.points, measure="mmd", bandwidth=float(np.median(widths)))
+        chosen = {kind: rng.permutation(np.flatnonzero(self._kinds == kind))[:REAL_CELLS] for kind in self.task.kinds}
+        return {kind: self.points([self._rows.row(int(cell), 0)[1] for cell in some]) for kind, some in chosen.items()}
 
     @cached_property
-    def _judged(self) -> tuple[np.ndarray, list[str]]:
-        """Kinds and sentences of validation cells, those of kinds with enough of them."""
-        kinds = self.task.data.kinds
-        cells = np.random.default_rng(0).permutation(self.task.check)
-        there, n = np.unique(kinds[cells], return_counts=True)
-        enough = there[n >= LEAST_JUDGED]
-        if len(enough):
-            most = max(JUDGED_CELLS // len(enough), LEAST_JUDGED)
-            cells = np.concatenate([cells[kinds[cells] == kind][:most] for kind in enough])
-        rows = self.task._rows(cells)
-        return kinds[cells], [rows.row(i, 0)[1].strip() for i in range(len(cells))]
+    def _bandwidth(self) -> float:
+        return float(np.median([median_bandwidth(some) for some in self._points.values() if len(some) > 1]))
+
+    @cached_property
+    def _distribution(self) -> Distribution:
+        return Distribution(self._points, self.points, measure="mmd", bandwidth=self._bandwidth)
+
+    def _apart(self, cells: np.ndarray, real: np.ndarray) -> float:
+        return mmd(cells, real, bandwidth=self._bandwidth)
+
+    @cached_property
+    def _judged(self) -> dict[str, tuple[np.ndarray, float, int]]:
+        """Validation cells of each kind with enough of them, how far cells of all kinds are from them, and how many to write."""
+        task, kinds = self.task, self.task.data.kinds
+        rng = np.random.default_rng(0)
+        cells = {kind: task.check[kinds[task.check] == kind] for kind in np.unique(kinds[task.check])}
+        enough = {kind: some for kind, some in cells.items() if len(some) >= LEAST_JUDGED} or cells
+        n = max(JUDGED_CELLS // len(enough), LEAST_JUDGED)
+        everything = np.concatenate(list(self._points.values()))
+        found = {}
+        for kind, some in enough.items():
+            rows = task._rows(some[:REAL_CELLS])
+            real = self.points([rows.row(i, 0)[1] for i in range(min(len(some), REAL_CELLS))])
+            found[kind] = real, self._apart(everything[rng.permutation(len(everything))[:n]], real), n
+        return found
 
     @cached_property
     def _svd(self) -> TruncatedSVD:

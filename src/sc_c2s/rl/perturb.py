@@ -31,13 +31,17 @@ class RewardedPerturbing:
         The task as it was learned.
     n_words
         Number of words of an answer.
+    first
+        Name of the first reward: where it looks at the order of genes, so does the choice of the state that is kept.
     """
 
     task: Perturbing
     n_words: int
-    watched: tuple[str, ...] = ("r2_delta", "pearson_delta")
+    first: str = ""
 
     def __post_init__(self) -> None:
+        by_order, others = "kendall_delta", ("r2_delta", "pearson_delta")
+        self.watched: tuple[str, ...] = (by_order, *others) if self.first == "kendall_tau" else (*others, by_order)
         self._rows = self.task.rows()
         self._asked = np.flatnonzero(self._rows.kind > 0)
         self._known = frozenset(word.strip() for word in self.task.answers)

@@ -134,7 +134,7 @@ def improve_model(
     plan = _plan(card, start, task, perturbing, seed=how.seed)
     vocabulary = _vocabulary(data, card)
     learned = TASKS[task](data, plan, vocabulary, start.small)
-    rewarded = _rewarded(task, learned, how, card)
+    rewarded = _rewarded(task, learned, how, card, first=str(rewards[0]) if rewards else "")
     chosen = _chosen(rewards, rewarded.rewards)
     output_dir.mkdir(parents=True, exist_ok=True)
     run = {
@@ -214,12 +214,12 @@ class _Named:
         return self.reward(**columns)
 
 
-def _rewarded(task: str, learned: Any, settings: RewardSettings, card: directory.ModelCard) -> Rewarded:
+def _rewarded(task: str, learned: Any, settings: RewardSettings, card: directory.ModelCard, *, first: str) -> Rewarded:
     if task == "annotate":
         return RewardedAnnotating(learned)
     if task == "generate":
         return RewardedGenerating(learned, n_words=settings.n_words, temperature=card.sampling_temperature)
-    return RewardedPerturbing(learned, n_words=settings.n_words)
+    return RewardedPerturbing(learned, n_words=settings.n_words, first=first)
 
 
 def _chosen(rewards: Sequence[str | Reward] | None, known: Mapping[str, Reward]) -> list[tuple[str, Reward]]:

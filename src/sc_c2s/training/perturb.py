@@ -14,7 +14,7 @@ from scipy import sparse
 from sc_c2s.engine import LocalEngine
 from sc_c2s.engine.scoring import probabilities
 from sc_c2s.metrics.context_shifts import ContextShifts
-from sc_c2s.metrics.effects import pearson_delta, r2_delta
+from sc_c2s.metrics.effects import kendall_delta, pearson_delta, r2_delta
 from sc_c2s.models.nano import CONDITIONS, WIDTH
 from sc_c2s.prompts import UNNAMED, PromptFamily, change_answer, get_family, perturb_prompt, perturbation_parts
 from sc_c2s.sentences.changes import at_level, change_words, in_proportion, to_changes, to_shares
@@ -46,6 +46,8 @@ LEAST_JUDGED = 4
 """Fewest of these for a pair."""
 PUT_ASIDE = 0.1
 """Share of the pairs to choose on where no cells are left for that."""
+MEASURES = (pearson_delta, r2_delta, kendall_delta)
+"""What is told of predicted changes."""
 READ_ROWS = 3000
 """Rows that the start is fitted to."""
 FEW_STEPS, MANY_STEPS, MANY_PULL = 300, 1000, 1e-8
@@ -327,19 +329,16 @@ class Perturbing:
         ]
         logs = LocalEngine(model, tokenizer, quiet=True).score(prompts, self.answers)
         ends = np.cumsum([len(one.cells) for one in judged])[:-1]
-        losses, correlations, explained = [], [], []
+        losses: list[float] = []
+        found: dict[str, list[float]] = {measure.__name__: [] for measure in MEASURES}
         for shares, one in zip(np.split(probabilities(logs), ends), judged, strict=True):
             told = in_proportion(one.after - one.before, one.before, self.reference)
             losses.append(-float((to_shares(told[None], self.scale)[0] * np.log(shares + 1e-12).mean(axis=0)).sum()))
             change = at_level(to_changes(shares, self.scale), one.before, self.reference).mean(axis=0)
-            correlations.append(pearson_delta(one.before, one.after, one.before + change))
-            explained.append(r2_delta(one.before, one.after, one.before + change))
-        weights = [one.weight for one in judged]
-        return {
-            "loss": float(np.average(losses, weights=weights)),
-            "pearson_delta": float(np.nanmean(correlations)),
-            "r2_delta": float(np.nanmean(explained)),
-        }
+            for measure in MEASURES:
+                found[measure.__name__].append(measure(one.before, one.after, one.before + change))
+        loss = float(np.average(losses, weights=[one.weight for one in judged]))
+        return {"loss": loss, **{name: float(np.nanmean(values)) for name, values in found.items()}}
 
     def _ids(self, tokenizer: Any) -> torch.Tensor:
         return torch.tensor([row[-1] for row in tokenizer([f"x{word}" for word in self.answers])["input_ids"]])
