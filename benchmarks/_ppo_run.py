@@ -1,5 +1,6 @@
 """One training with rewards by stock TRL, in an interpreter of its own: job.json and out.json as arguments (see grpo_ppo.py)."""
 
+import gc
 import json
 import logging
 import sys
@@ -237,6 +238,9 @@ def main():
             job, data, model, tokenizer, scribe, types, folder
         )
         trainer.remove_callback(PrinterCallback)
+        # PPOTrainer collects garbage twice an update; on a small model going through all that was imported would be most of it.
+        gc.collect()
+        gc.freeze()
         trainer.train()
     versions = {one.__name__: one.__version__ for one in (trl, transformers, torch)}
     json.dump({"rows": scribe.rows, "versions": versions}, open(sys.argv[2], "w"))

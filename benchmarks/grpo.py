@@ -290,18 +290,12 @@ def report(rows: list[dict[str, Any]]) -> None:
 
 
 KINDS: dict[str, dict[str, dict[str, Any]]] = {
-    "types": {
-        "r2": {"rewards": ["r2_delta"]},
-        "delta": {"rewards": ["delta_correlation"]},
-        "delta and rank": {"rewards": ["r2_delta", "kendall_tau"]},
-    },
-    "doses": {
-        "rank": {"rewards": ["kendall_tau"]},
-        "delta and rank": {"rewards": ["r2_delta", "kendall_tau"]},
-    },
+    "types": {"change": {"rewards": ["r2_delta"]}, "change and rank": {"rewards": ["r2_delta", "kendall_tau"]}},
+    "doses": {"rank": {"rewards": ["kendall_tau"]}},
     "cells": {"distribution": {"rewards": ["distribution"]}},
     "labels": {"label": {"rewards": ["label_match"]}},
 }
+"""Rewards that are tried in each task."""
 TASKS = {"types": types, "doses": doses, "cells": cells, "labels": labels}
 
 

@@ -57,7 +57,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "ppo": {"method": "ppo", "n_generations": 1, "n_epochs": 4},
     "ppo, 1 epoch": {"method": "ppo", "n_generations": 1, "n_epochs": 1},
 }
-RATES = {name: [1e-4, 3e-4, 1e-3] if name == "ppo" else [3e-4, 1e-3, 3e-3] for name in METHODS}
+RATES = {name: [3e-4, 1e-3, 3e-3] if name == "grpo" else [1e-4, 3e-4, 1e-3] for name in METHODS}
 COSTS = ["seconds", "cpu", "update", "completions", "generated", "forward", "backward", "work"]
 
 
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--ppo-python", help="interpreter that has trl 1.12.0 and this package; all methods run there")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=50)
+    parser.add_argument("--updates", type=int, default=100)
     parser.add_argument("--tuning-updates", type=int, default=30)
     parser.add_argument("--every", type=int, default=5, help="updates between two scores")
     parser.add_argument("--kl", type=float, nargs="+", default=[0.0, 0.02], help="rates are chosen at the first")
