@@ -36,6 +36,8 @@ import perturbation_names as names
 import scanpy as sc
 import torch
 from _data import load
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 
 import sc_c2s as c2s
@@ -139,10 +141,19 @@ def types(
 
         with kept(options, f"types-{fold.replace(' ', '_')}-{seed}") as folder:
             found, went = compared(folder, finetune, score, kinds)
+            found += without_model(folder / "start", adata[tested].copy())
         rows += [{"fold": fold, "seed": seed, **row} for row in found]
         histories |= {f"{fold}, {name}": history for name, history in went.items()}
         report(rows[-len(found) :])
     return rows, histories
+
+
+def without_model(model: Path, cells: ad.AnnData) -> list[dict[str, Any]]:
+    """Scores of what needs no model, and of the model asked for something else."""
+    c2s.tl.perturb(cells, model=model, perturbation=kang_types.PERTURBED, groupby=kang_types.TYPE)
+    metrics = cells.uns["c2s_perturbed"]["metrics"]
+    found = metrics[metrics["source"] != "predicted"].groupby("source", sort=False)["pearson_delta"].mean()
+    return [{"method": name, "pearson_delta": value} for name, value in found.items()]
 
 
 def doses(
@@ -234,9 +245,30 @@ def cells(
         c2s.tl.generate(bare, model=model, rng=seed)
         return distances(c2s.get.generated(bare)[:, genes].copy(), test)
 
+    def bars(folder: Path) -> dict[str, tuple[ad.AnnData, ad.AnnData]]:
+        """Training cells in place of written ones, and the same with each gene from another cell of the kind."""
+        rng = np.random.default_rng(seed)
+        genes = pd.Index(directory.read(folder / "start").genes)
+        learn, test = (log[set_of(folder) == which, genes].copy() for which in ("train", "test"))
+        of_kind = {
+            kind: rng.permutation(np.flatnonzero((learn.obs[columns] == list(kind)).all(axis=1)))
+            for kind, _ in test.obs.groupby(columns, observed=True)
+        }
+        real, mixed = (np.zeros(test.shape, dtype=np.float32) for _ in range(2))
+        for kind, here in test.obs.groupby(columns, observed=True):
+            rows = test.obs_names.get_indexer(here.index)
+            x = learn.X[np.resize(of_kind[kind], len(rows))].toarray() if len(of_kind[kind]) else 0.0
+            real[rows] = x
+            mixed[rows] = rng.permuted(x, axis=0) if len(of_kind[kind]) else 0.0
+        cells = [ad.AnnData(x, obs=test.obs.copy(), var=test.var[[]].copy()) for x in (real, mixed)]
+        for one in cells:
+            one.X = csr_matrix(one.X)
+        return {"training cells": (cells[0], test), "independent genes": (cells[1], test)}
+
     pca: Any = None
     with kept(options, f"cells-{seed}") as folder:
         found, went = compared(folder, finetune, score, kinds)
+        found += [{"method": name, **distances(*some)} for name, some in bars(folder).items()]
     report(found)
     return [{"fold": "cells", "seed": seed, **row} for row in found], went
 
@@ -258,15 +290,27 @@ def labels(
     def score(model: Path) -> dict[str, float]:
         test = adata[set_of(model.parent) == "test"].copy()
         c2s.tl.annotate(test, model=model)
-        real, found = test.obs[column].astype(str), test.obs["c2s_cell_type"].astype(str)
+        return scored(test.obs[column].astype(str), test.obs["c2s_cell_type"].astype(str))
+
+    log = kang_types.as_log(adata)
+
+    def scored(real: pd.Series, found: Any) -> dict[str, float]:
         return {
             "accuracy": accuracy_score(real, found),
             "macro_f1": f1_score(real, found, average="macro"),
             "macro_f1_rare": f1_score(real, found, labels=rare, average="macro", zero_division=0),
         }
 
+    def regression(folder: Path, weight: str | None) -> dict[str, float]:
+        learn, test = (log[set_of(folder) == which] for which in ("train", "test"))
+        y, real = (part.obs[column].astype(str) for part in (learn, test))
+        told = LogisticRegression(max_iter=1000, class_weight=weight).fit(learn.X, y).predict(test.X)
+        return scored(real, told)
+
     with kept(options, f"labels-{seed}") as folder:
         found, went = compared(folder, finetune, score, kinds)
+        for name, weight in (("logistic regression", None), ("the same, rare labels weigh more", "balanced")):
+            found.append({"method": name, **regression(folder, weight)})
     report(found)
     return [{"fold": "labels", "seed": seed, **row} for row in found], went
 

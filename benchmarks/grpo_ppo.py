@@ -9,7 +9,8 @@ same, of 256 fresh completions with all test cells of their types; it is taken o
 
 An update learns from 64 completions: of 8 prompts (``grpo``, ``rloo``), or of 64 prompts with a value model that starts as a nano with a
 head of zeros (``ppo``, 4 epochs on them as is TRL's default; ``ppo, 1 epoch``). The learning rate is constant, for each method the one
-of three whose mean validation score over 30 updates without ``--kl`` is best (seed 1000, which is not used again). All else is what TRL gives it.
+of three whose mean validation score over 30 updates is best without a divergence (seed 1000, which is not used again). All else is
+what TRL gives it: it clips gradients for GRPO and RLOO, and not for PPO.
 ``--kl`` is GRPO's and RLOO's ``beta`` and PPO's ``kl_coef``: one number, but not one strength. GRPO divides rewards by their spread
 and has its divergence beside them in the loss; in the other two it is subtracted from the rewards, whose spread is small. With 0
 there is no such difference.
@@ -18,11 +19,12 @@ The last TRL with a PPO trainer is 1.12.0, in ``trl.experimental.ppo``. ``--ppo-
 all methods then run there, on one TRL. Without it GRPO and RLOO run in this one. PPO wants a reward model: it gets a module that
 reads completions as text and calls the function, and draws the training cell itself (``_ppo_run.py``).
 
-To be reached is what the worst run of the weakest method has at the end (mean of its last three scores), less 0.005, on the
-rising curve nearest to the scores (isotonic regression). Shown is what it takes to get there, and halfway and three quarters there from the start.
+To be reached is what the worst run of the weakest method has at the end (mean of its last three scores), less 0.005, on the rising
+curve nearest to the scores (isotonic regression); and, as that is little, for each other method beside GRPO what the worst run of
+the two has. Shown is what it takes to get there from the start, and halfway there.
 ``completions`` were rewarded, ``forward`` tokens went through a model (drawing, policy, values, reference), ``backward`` ones also back;
 ``work`` is forward and twice backward, a pass back costing two: this depends neither on the machine nor on how it is programmed.
-``seconds`` and ``cpu`` seconds do. Each run has one thread, and as many run at a time as there are cores. Ratios are within seeds.
+``seconds`` and ``cpu`` seconds do. Each run has one thread, and as many run at a time as there are cores.
 """
 
 from __future__ import annotations
@@ -167,23 +169,28 @@ def compared(
     ends = {one: table["test"].iloc[-3:].mean() for one, table in curves.items()}
     by_end = pd.Series(ends).groupby(level=0, sort=False).agg(["mean", "std"])
     print(f"\nscore at the end (last three)\n{by_end.round(4).to_string()}")
-    begun = np.mean([table["test"].iloc[0] for table in curves.values()])
-    target = min(ends.values()) - HAIR
-    rows = []
-    for share in (0.5, 0.75, 1.0):
-        goal = begun + share * (target - begun)
-        took = pd.DataFrame({one: reached(table, goal) for one, table in curves.items()}).T
-        took.index.names = ["method", "seed"]
-        means = took.groupby("method", sort=False).mean()
-        print(f"\nto reach {goal:.3f} ({share:.0%} of the way from {begun:.3f}), mean over seeds")
-        print(means.round(1).to_string())
-        for name in names[1:]:
-            ratio = took.loc[name] / took.loc["grpo"]
-            rows += [
-                {"method": f"{name} / grpo", "to": round(goal, 3), "of": how, **ratio.agg(how).to_dict()}
-                for how in ("mean", "std", "min", "max")
-            ]
-    print("\nratios\n" + pd.DataFrame(rows).set_index(["method", "to", "of"]).round(2).to_string(), flush=True)
+    begun = float(np.mean([table["test"].iloc[0] for table in curves.values()]))
+    weakest = by_end["mean"].idxmin()
+    told = {f"all, to what {weakest} reaches": list(names)}
+    told |= {f"to what {name} reaches": ["grpo", name] for name in names[1:] if name != weakest}
+    ratios = {}
+    for what, some in told.items():
+        target = min(end for (name, _), end in ends.items() if name in some) - HAIR
+        for share in (0.5, 1.0):
+            goal = begun + share * (target - begun)
+            took = pd.DataFrame({one: reached(table, goal) for one, table in curves.items() if one[0] in some}).T
+            took.index.names = ["method", "seed"]
+            print(f"\n{what}: {goal:.3f}, {share:.0%} of the way from {begun:.3f}; mean over seeds")
+            print(took.groupby("method", sort=False).mean().round(1).to_string())
+            for name in some[1:]:
+                ratio = took.loc[name] / took.loc["grpo"]
+                whole_ratio = took.loc[name].mean() / took.loc["grpo"].mean()
+                ratios[f"{name} / grpo", f"{goal:.3f}"] = [
+                    f"{whole_ratio[cost]:.2f} ({', '.join(f'{x:.2f}' for x in sorted(ratio[cost]))})" for cost in COSTS
+                ]
+    table = pd.DataFrame(ratios, index=COSTS).T.sort_index(level=0, sort_remaining=False)
+    same = ["completions", "generated"]  # so many to each update
+    print("\nratios: of the means (within each seed)\n" + table.drop(columns=same).to_string(), flush=True)
     return whole.assign(kl=kl)
 
 

@@ -48,9 +48,12 @@ class RewardedAnnotating:
         return OneAnswer.of(engine, self.task.answers)
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw cells of all labels alike, so that rare ones are not forgotten for the sake of common ones."""
+        """Draw cells of rare labels more often, so that these are not forgotten for the sake of common ones.
+
+        A label comes up as the square root of its number of cells says.
+        """
         codes = self.task.learn_codes
-        share = 1 / np.bincount(codes, minlength=len(self.task.labels))[codes]
+        share = np.bincount(codes, minlength=len(self.task.labels))[codes] ** -0.5
         return alike(rng.choice(len(codes), n, p=share / share.sum()), self._rows.lengths)
 
     def question(self, number: int, i: int) -> dict[str, Any]:

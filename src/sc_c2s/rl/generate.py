@@ -20,7 +20,7 @@ from . import rewards
 from .policy import ListOfItems, Policy, Reward
 from .rewards import Distribution
 
-N_COMPONENTS = 20
+N_COMPONENTS = 30
 REAL_CELLS = 500
 """Most real cells of a kind that written ones are set beside in a reward."""
 JUDGED_CELLS, LEAST_JUDGED = 240, 5
@@ -31,8 +31,8 @@ JUDGED_CELLS, LEAST_JUDGED = 240, 5
 class RewardedGenerating:
     """Questions, answers and scores of the generation of some cells.
 
-    Written and real cells are compared by the places of their first genes: a gene in place :math:`r` of :math:`n` counts
-    :math:`1 - r / n`, in principal components of the training cells.
+    Written and real cells are compared in principal components of the training cells. In both, a gene counts with the mean
+    expression of the training cells in its place, so that only which genes there are, and in which order, tells them apart.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class RewardedGenerating:
 
     def points(self, sentences: Sequence[str]) -> np.ndarray:
         """Place sentences among the training cells (sentences × components)."""
-        return self._svd.transform(self._places(sentences))
+        return self._components.transform(self._places(sentences))
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -161,14 +161,23 @@ class RewardedGenerating:
         return found
 
     @cached_property
-    def _svd(self) -> TruncatedSVD:
+    def _components(self) -> TruncatedSVD:
         rng = np.random.default_rng(self.task.plan.settings.seed)
         some = rng.permutation(len(self._kinds))[: 10 * REAL_CELLS]
         places = self._places([self._rows.row(int(cell), 0)[1] for cell in some])
         return TruncatedSVD(min(N_COMPONENTS, min(places.shape) - 1), random_state=0).fit(places)
 
+    @cached_property
+    def _values(self) -> np.ndarray:
+        """Mean expression of training cells in each place, falling."""
+        log = self.task.data.log[self.task.learn][:, self.task.vocabulary].tocsr()
+        total = np.zeros(self.n_words)
+        for cell in range(log.shape[0]):
+            falling = -np.sort(-log.data[log.indptr[cell] : log.indptr[cell + 1]])[: self.n_words]
+            total[: len(falling)] += falling
+        return total / log.shape[0]
+
     def _places(self, sentences: Sequence[str]) -> sp.csr_matrix:
         parsed = read_sentences(list(sentences), self.task.data.genes[self.task.vocabulary])
-        value = 1 - parsed.ranks / self.n_words
-        shape = len(parsed), len(self.task.genes)
-        return sp.csr_matrix((np.maximum(value, 0.0), parsed.indices, parsed.indptr), shape=shape)
+        values = np.append(self._values, 0.0)[np.minimum(parsed.ranks, self.n_words)]
+        return sp.csr_matrix((values, parsed.indices, parsed.indptr), shape=(len(parsed), len(self.task.genes)))

@@ -17,6 +17,7 @@ from sc_c2s.sentences.recipe import Recipe
 from sc_c2s.training import sft
 from sc_c2s.training.augment import NONE, Augmentation
 from sc_c2s.training.cells import LabelledCells
+from sc_c2s.training.generate import Generating
 from sc_c2s.training.plan import PerturbingPlan, Plan
 from sc_c2s.training.run import TASKS, finish, same_run
 from sc_c2s.training.split import SETS
@@ -44,7 +45,7 @@ class Usual:
 
 USUAL = {
     "annotate": Usual(60, 32, 8, 1, 5e-5, 0.1),
-    "generate": Usual(60, 8, 16, 64, 3e-4, 1.0),
+    "generate": Usual(60, 8, 16, 256, 3e-4, 1.0),
     "perturb": Usual(60, 16, 16, 200, 1e-4, 1.0),
 }
 PRETRAINED_RATE = 5e-5
@@ -134,6 +135,8 @@ def improve_model(
     plan = _plan(card, start, task, perturbing, seed=how.seed)
     vocabulary = _vocabulary(data, card)
     learned = TASKS[task](data, plan, vocabulary, start.small)
+    if isinstance(learned, Generating):  # no more than cells have
+        how = replace(how, n_words=min(how.n_words, int(np.median(learned.n_genes[learned.learn]))))
     rewarded = _rewarded(task, learned, how, card, first=str(rewards[0]) if rewards else "")
     chosen = _chosen(rewards, rewarded.rewards)
     output_dir.mkdir(parents=True, exist_ok=True)

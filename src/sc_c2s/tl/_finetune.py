@@ -161,7 +161,7 @@ def finetune(
     n_generations
         For ``"grpo"``: answers to each prompt; by default 8 to annotate and 16 otherwise.
     n_words
-        For ``"grpo"``: words of an answer; by default 64 genes of a cell, or 200 words about a perturbation.
+        For ``"grpo"``: words of an answer; by default 200 words about a perturbation, and as many genes as half of the cells have, up to 256.
     beta
         For ``"grpo"``: weight of the Kullback-Leibler divergence from the model at the start.
     tolerance
