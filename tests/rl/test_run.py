@@ -69,7 +69,7 @@ def weights(path: Path) -> dict[str, np.ndarray]:
 
 
 SCORES = {
-    "annotate": ["macro_f1", "accuracy"],
+    "annotate": ["log_prob", "accuracy", "macro_f1"],
     "generate": ["fidelity"],
     "perturb": ["r2_delta", "pearson_delta", "kendall_delta"],
 }

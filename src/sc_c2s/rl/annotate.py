@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.metrics import f1_score
 
 from sc_c2s.engine import LocalEngine
 from sc_c2s.training.annotate import Annotating
+from sc_c2s.training.calibration import fit_temperature
 
 from . import rewards
 from .policy import OneAnswer, Policy, Reward, WordsByShare
@@ -27,7 +29,7 @@ class RewardedAnnotating:
     """
 
     task: Annotating
-    watched: tuple[str, ...] = ("macro_f1", "accuracy")
+    watched: tuple[str, ...] = ("log_prob", "accuracy")
 
     def __post_init__(self) -> None:
         self._rows = self.task.rows()
@@ -67,12 +69,18 @@ class RewardedAnnotating:
         }
 
     def watch(self, model: Any, tokenizer: Any) -> dict[str, float]:
-        """Score the validation cells."""
+        """Score the validation cells: log-probability of the right label, the mean of each label's mean, and what is right.
+
+        A rare label has few validation cells, and whether one of them is right is chance; how probable its label is says more.
+        """
         scores = LocalEngine(model, tokenizer, quiet=True).score(self.task.check_prompts, self.task.answers)
         found, right = scores.argmax(axis=1), self.task.check_codes
+        # Calibrated, as it will be used: to grow surer of everything is no progress.
+        logs = log_softmax(scores / fit_temperature(scores, right), axis=1)[np.arange(len(right)), right]
         return {
-            "macro_f1": float(f1_score(right, found, average="macro", labels=np.unique(right), zero_division=0)),
+            "log_prob": float(np.mean([logs[right == code].mean() for code in np.unique(right)])),
             "accuracy": float((found == right).mean()),
+            "macro_f1": float(f1_score(right, found, average="macro", labels=np.unique(right), zero_division=0)),
         }
 
     def report(self, model: Any, tokenizer: Any) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
