@@ -88,7 +88,7 @@ def test_the_reward_prefers_cells_of_the_kind_and_spread(task) -> None:
 
 
 def test_cells_of_all_kinds_are_asked_for_alike(task) -> None:
-    numbers = task.draw(900, np.random.default_rng(0))
+    numbers = task.draw(900, 9, np.random.default_rng(0))
     counts = np.unique(task._kinds[numbers], return_counts=True)[1]
     assert counts.min() > 250
     asked = task.question(int(numbers[0]), 0)

@@ -49,14 +49,14 @@ class RewardedAnnotating:
             return WordsByShare.of(engine, self.task.answers)
         return OneAnswer.of(engine, self.task.answers)
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         """Draw cells of rare labels more often, so that these are not forgotten for the sake of common ones.
 
         A label comes up as the square root of its number of cells says.
         """
         codes = self.task.learn_codes
         share = np.bincount(codes, minlength=len(self.task.labels))[codes] ** -0.5
-        return alike(rng.choice(len(codes), n, p=share / share.sum()), self._rows.lengths)
+        return alike(rng.choice(len(codes), n, p=share / share.sum()), self._rows.lengths, size=size, rng=rng)
 
     def question(self, number: int, i: int) -> dict[str, Any]:
         """Ask for the label of a variant of a cell."""

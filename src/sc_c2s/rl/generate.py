@@ -72,7 +72,7 @@ class RewardedGenerating:
         genes = list(self.task.genes)
         return ListOfItems.of(engine, genes, ends=not self.task.small, temperature=self.temperature)
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         """Draw cells of all kinds alike; each stands for its kind."""
         codes = np.unique(self._kinds, return_inverse=True)[1]
         share = 1 / np.bincount(codes)[codes]

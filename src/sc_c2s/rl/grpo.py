@@ -116,7 +116,7 @@ def train(
     with quiet():
         on_cpu = next(model.parameters()).device.type == "cpu"
         rng = np.random.default_rng(settings.seed)
-        dataset = asked(task, task.draw(settings.n_steps * settings.n_prompts, rng))
+        dataset = asked(task, task.draw(settings.n_steps * settings.n_prompts, settings.n_prompts, rng))
         trainer = RewardTrainer(
             model=model,
             reward_funcs=list(rewards),

@@ -68,11 +68,11 @@ class RewardedPerturbing:
             )
         return WordsByShare.of(engine, self.task.answers)
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         """Draw rows in which something is done to a cell."""
         rounds = -(-n // len(self._asked))
         numbers = np.concatenate([rng.permutation(self._asked) for _ in range(rounds)])[:n]
-        return alike(numbers, self._rows.lengths)
+        return alike(numbers, self._rows.lengths, size=size, rng=rng)
 
     def question(self, number: int, i: int) -> dict[str, Any]:
         """Ask what changes in a variant of a control cell."""

@@ -10,8 +10,8 @@ from sc_c2s.engine import LocalEngine
 
 from .policy import Policy, Reward
 
-STRETCH = 256
-"""Questions among which those of like length are put together."""
+STEPS = 8
+"""Steps among whose questions those of like length are put together."""
 
 
 class Rewarded(Protocol):
@@ -33,8 +33,8 @@ class Rewarded(Protocol):
         """Say how the model answers."""
         ...
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw the numbers of ``n`` questions; those of like length follow each other."""
+    def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw the numbers of ``n`` questions, so many of them in a step."""
         ...
 
     def question(self, number: int, i: int) -> dict[str, Any]:
@@ -50,10 +50,23 @@ class Rewarded(Protocol):
         ...
 
 
-def alike(numbers: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Put questions of like length together, within stretches, so that batches hold little padding."""
-    numbers = numbers.copy()
-    for start in range(0, len(numbers), STRETCH):
-        some = numbers[start : start + STRETCH]
-        numbers[start : start + STRETCH] = some[np.argsort(lengths[some], kind="stable")]
+def alike(numbers: np.ndarray, lengths: np.ndarray, *, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Put questions of like length together in a step, within stretches, so that a step holds little padding.
+
+    Parameters
+    ----------
+    numbers
+        Questions.
+    lengths
+        Length of every question.
+    size
+        Questions in a step; ``numbers`` are a multiple of it.
+    rng
+        Draws the order of the steps.
+    """
+    numbers, stretch = numbers.copy(), STEPS * size
+    for start in range(0, len(numbers), stretch):
+        some = numbers[start : start + stretch]
+        steps = some[np.argsort(lengths[some], kind="stable")].reshape(-1, size)
+        numbers[start : start + stretch] = rng.permutation(steps).ravel()
     return numbers
