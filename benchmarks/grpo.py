@@ -152,7 +152,7 @@ def without_model(model: Path, cells: ad.AnnData) -> list[dict[str, Any]]:
     """Scores of what needs no model, and of the model asked for something else."""
     c2s.tl.perturb(cells, model=model, perturbation=kang_types.PERTURBED, groupby=kang_types.TYPE)
     metrics = cells.uns["c2s_perturbed"]["metrics"]
-    found = metrics[metrics["source"] != "predicted"].groupby("source", sort=False)["pearson_delta"].mean()
+    found = metrics[metrics["source"] != "model"].groupby("source", sort=False)["pearson_delta"].mean()
     return [{"method": name, "pearson_delta": value} for name, value in found.items()]
 
 

@@ -31,6 +31,13 @@ def test_what_is_no_hack_goes_on(rewards, scores) -> None:
     assert verdicts(rewards, scores) == [False] * 4
 
 
+def test_a_rise_that_may_be_chance_is_none() -> None:
+    guard = Guard(("score",), patience=1)
+    assert guard.see(0.1, {"score": 0.9}, error=0.1) is None
+    assert guard.see(0.3, {"score": 0.5}, error=0.1) is None, "two standard errors of the difference are 0.28"
+    assert guard.see(0.4, {"score": 0.5}, error=0.1) is not None
+
+
 def test_one_of_several_scores_is_enough() -> None:
     guard = Guard(("size", "order"), patience=1)
     assert guard.see(0.1, {"size": 0.9, "order": 0.5}) is None
@@ -44,7 +51,7 @@ def test_large_scores_are_compared_by_their_share() -> None:
 
 def test_the_trainer_is_told_to_stop() -> None:
     guard, control = Guard(("score",), patience=1), SimpleNamespace(should_training_stop=False)
-    state = SimpleNamespace(log_history=[{"reward": 0.1}])
+    state = SimpleNamespace(log_history=[{"reward": 0.1}], global_step=1)
     guard.on_evaluate(None, state, control, metrics={"eval_score": 0.9})
     assert not control.should_training_stop
     state.log_history.append({"reward": 0.4})

@@ -111,7 +111,7 @@ def train(
     -------
     The trained model, its history (a row an evaluation), and why training was stopped early, if it was.
     """
-    guard = Guard(task.watched, tolerance=settings.tolerance, patience=settings.patience)
+    guard = Guard(task.watched, tolerance=settings.tolerance, patience=settings.patience, n_prompts=settings.n_prompts)
     callbacks: list[TrainerCallback] = [OneBar(settings.n_steps), JudgeStart(), guard]
     with quiet():
         on_cpu = next(model.parameters()).device.type == "cpu"

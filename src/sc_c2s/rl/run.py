@@ -44,7 +44,7 @@ class Usual:
 
 
 USUAL = {
-    "annotate": Usual(60, 32, 8, 1, 5e-5, 0.1),
+    "annotate": Usual(60, 32, 8, 1, 1e-5, 0.1),
     "generate": Usual(60, 8, 16, 256, 1e-4, 1.0),
     "perturb": Usual(60, 16, 16, 200, 1e-4, 1.0),
 }

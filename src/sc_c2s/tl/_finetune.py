@@ -171,7 +171,7 @@ def finetune(
         Rows in one training step, by default 32; for ``"grpo"`` prompts, by default 32 to annotate, 16 to perturb and 8 to generate.
     learning_rate
         Peak of the learning rate; by default 5e-5 for a nano (1e-3 if it generates, 1e-4 if it perturbs) and 2e-4 for an adapter; for
-        ``"grpo"`` 5e-5 (a nano that generates or perturbs 1e-4).
+        ``"grpo"`` 1e-5 for a nano that annotates, 1e-4 for one that generates or perturbs, and 5e-5 for an adapter.
     patience
         Training stops when the validation cells were scored this many times without getting better (they are scored 10
         times in a full run). By default 3, and never for a nano, which may do worse for a while before it does better.
