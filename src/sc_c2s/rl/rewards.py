@@ -33,7 +33,6 @@ from sc_c2s import metrics
 from sc_c2s.metrics.ontology import REACH
 from sc_c2s.metrics.rankings import PERSISTENCE
 from sc_c2s.prompts.annotate import parse_annotation
-from sc_c2s.prompts.family import PromptFamily
 from sc_c2s.sentences.changes import FALLS, RISES, SAME, at_level, to_changes
 from sc_c2s.sentences.text import unquote
 
@@ -62,7 +61,7 @@ def label_match(
     completions: Sequence[str],
     label: Sequence[str | None],
     labels: Sequence[Any],
-    family: Sequence[str] | str | PromptFamily,
+    family: Sequence[str] | str,
     *,
     parents: Mapping[str, Collection[str]] | None = None,
     cell_types: Mapping[str, str] | None = None,
@@ -85,7 +84,7 @@ def label_match(
     labels
         Labels that may be answered: a list for each completion, or one for all.
     family
-        Prompt family that the answer was written in, or its name.
+        Name of the prompt family that the answer was written in.
     parents, cell_types, reach
         As in :func:`sc_c2s.metrics.label_credit`.
     **columns
@@ -322,9 +321,9 @@ def delta_correlation(
     control
         Mean of each gene in the control cells.
     reference
-        Common level of each gene (:func:`sc_c2s.sentences.changes.at_level`), for each completion, or one array for all.
+        Common level of each gene (``sc_c2s.sentences.changes.at_level``), for each completion, or one array for all.
     scale
-        Scale of the shares (:func:`sc_c2s.sentences.changes.to_changes`), for each completion or for all.
+        Scale of the shares (``sc_c2s.sentences.changes.to_changes``), for each completion or for all.
     **columns
         Other columns, which do not count.
 

@@ -109,7 +109,7 @@ def finetune(
     rewards
         For ``"grpo"``: names of rewards that the task brings along (``"label_match"`` to annotate; ``"distribution"``,
         ``"rank_weighted_overlap"``, ``"kendall_tau"`` and ``"validity"`` to generate; ``"delta_correlation"``,
-        ``"kendall_tau"`` and ``"rank_weighted_overlap"`` to perturb), or functions of :mod:`sc_c2s.rl.rewards`, or any function of
+        ``"kendall_tau"`` and ``"rank_weighted_overlap"`` to perturb), or functions of ``sc_c2s.rl.rewards``, or any function of
         TRL's form. By default the first one of the task.
     reward_weights
         Weight of each reward; by default 1.
