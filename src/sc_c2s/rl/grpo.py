@@ -24,6 +24,7 @@ from sc_c2s.training.sft import (
     Judged,
     JudgeStart,
     OneBar,
+    by_step,
     last_checkpoint,
     quiet,
 )
@@ -260,17 +261,15 @@ def history_table(log: list[dict[str, float]], *, rewards: Sequence[str]) -> pd.
         "completions/mean_length": "length",
         "num_tokens": "n_tokens",
     }
-    steps: dict[int, dict[str, float]] = {}
-    for entry in log:
-        row = {new: float(entry[old]) for old, new in columns.items() if old in entry}
-        row |= {f"val_{k.removeprefix('eval_')}": float(v) for k, v in entry.items() if k.startswith("eval_")}
-        if row:
-            steps.setdefault(int(entry["step"]), {}).update(row)
-    table = pd.DataFrame.from_dict(steps, orient="index").sort_index().rename(columns={"val_seconds": "seconds"})
-    first = [name for name in ("seconds", *columns.values()) if name in table]
-    table = table[[*first, *(name for name in table if name not in first)]]
-    table.insert(0, "step", table.index.to_numpy(np.int64))
-    return table.reset_index(drop=True)
+
+    def read(entry: dict[str, float]) -> dict[str, float]:
+        trained = {new: float(entry[old]) for old, new in columns.items() if old in entry}
+        judged = {f"val_{k.removeprefix('eval_')}": float(v) for k, v in entry.items() if k.startswith("eval_")}
+        return trained | judged
+
+    table = by_step(log, read).rename(columns={"val_seconds": "seconds"})
+    first = [name for name in ("step", "seconds", *columns.values()) if name in table]
+    return table[[*first, *(name for name in table if name not in first)]]
 
 
 def _undo(model: Any) -> None:

@@ -428,12 +428,18 @@ def history_table(log: list[dict[str, float]], *, rows_per_epoch: int, settings:
         "eval_accuracy": "val_accuracy",
         "eval_seconds": "seconds",
     }
+    table = by_step(log, lambda entry: {new: float(entry[old]) for old, new in columns.items() if old in entry})
+    table = table.reindex(columns=["step", *columns.values()])
+    table.insert(1, "epoch", table["step"] * settings.batch_size / rows_per_epoch)
+    return table
+
+
+def by_step(log: list[dict[str, float]], read: Callable[[dict[str, float]], dict[str, float]]) -> pd.DataFrame:
+    """Gather what is read off the entries of the trainer's log into one row a step."""
     steps: dict[int, dict[str, float]] = {}
     for entry in log:
-        row = {new: float(entry[old]) for old, new in columns.items() if old in entry}
-        if row:
+        if row := read(entry):
             steps.setdefault(int(entry["step"]), {}).update(row)
-    table = pd.DataFrame.from_dict(steps, orient="index").reindex(columns=list(columns.values())).sort_index()
+    table = pd.DataFrame.from_dict(steps, orient="index").sort_index()
     table.insert(0, "step", table.index.to_numpy(np.int64))
-    table.insert(1, "epoch", table["step"] * settings.batch_size / rows_per_epoch)
     return table.reset_index(drop=True)
