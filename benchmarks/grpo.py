@@ -74,7 +74,7 @@ def compared(
                 "method": name,
                 **score(where),
                 "seconds": seconds,
-                "kl": history["kl"].iloc[-1],
+                "kl": history["kl"].iloc[-1] if "kl" in history else np.nan,  # none without a reference
                 "entropy": history["entropy"].iloc[-1],
                 "reward_from": history["reward"].iloc[0],
                 "reward_to": history["reward"].iloc[-1],
