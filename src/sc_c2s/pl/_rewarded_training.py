@@ -40,6 +40,8 @@ def draw_rewarded(history: pd.DataFrame, best: int | None, ax: Axes | Sequence[A
         if best is not None:
             panel.axvline(best, color=GREY, linestyle=":", linewidth=1.5, label=f"kept (step {best})")
         despine(panel)
-        panel.legend(frameon=False, fontsize=8)
-    panels[3].set_ylim(0, None)
+        panel.margins(y=0.25)  # room for the legend
+        panel.legend(frameon=False, fontsize=8, ncols=2)
+    for panel in panels[2:]:  # neither nats nor words are below zero
+        panel.set_ylim(0, None)
     return panels
