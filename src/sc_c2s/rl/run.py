@@ -136,7 +136,8 @@ def improve_model(
     vocabulary = _vocabulary(data, card)
     learned = TASKS[task](data, plan, vocabulary, start.small)
     if isinstance(learned, Generating):  # no more than cells have
-        how = replace(how, n_words=min(how.n_words, int(np.median(learned.n_genes[learned.learn]))))
+        have = int(np.median(learned.n_genes[learned.learn]))
+        how = replace(how, n_words=min(how.n_words, have, plan.recipe.n_genes or have))
     rewarded = _rewarded(task, learned, how, card, first=str(rewards[0]) if rewards else "")
     chosen = _chosen(rewards, rewarded.rewards)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -179,7 +180,7 @@ def improve_model(
 
 
 def _plan(card: directory.ModelCard, start: Start, task: str, perturbing: PerturbingPlan | None, *, seed: int) -> Plan:
-    """Cells are shown as they are, and written about as the model has learned it."""
+    """Read and write as the model has learned it."""
     if perturbing is not None:
         perturbing = replace(perturbing, scale=card.perturbations["scale"])
     unused = sft.Settings(0.0, 32, 1.0, 0.0, 1, None, seed)
