@@ -6,6 +6,9 @@ import os
 from importlib.metadata import version as installed
 from pathlib import Path
 
+# The kernels of the notebooks, too: waiting threads of numba and torch slow each other down many times.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 project = "sc-c2s"
 author = "The sc-c2s authors"
 copyright = f"2026, {author}"

@@ -12,6 +12,9 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
+# Before anything loads OpenMP: waiting threads of numba and torch slow each other down many times.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 if TYPE_CHECKING:
     from mudata import MuData
     from tokenizers import Tokenizer

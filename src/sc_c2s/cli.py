@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+# Threads that wait by spinning, of numba and of torch, keep each other from working: up to ten times slower on two cores. Read
+# once, when the first of the two is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="c2s",
