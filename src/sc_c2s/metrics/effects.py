@@ -8,14 +8,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-from .measures import correlation
+from .measures import correlation, rank_correlation
 
 Values = NDArray[np.float64]
 
 _NO_VARIANCE, _NO_DIFFERENCE = 1e-12, 1e-9
 """Below these, rounding is all that tells cells or genes apart."""
-_DIGITS = 9
-"""Digits that are more than rounding."""
 _METRICS = {"l1": "cityblock", "l2": "euclidean", "cosine": "cosine"}
 
 
@@ -131,15 +129,10 @@ def pearson_delta(control: ArrayLike, real: ArrayLike, predicted: ArrayLike) -> 
     The correlation. A prediction that changes no gene, or all by the same, gets 0: it says nothing of what happens, and
     must not drop out of an average. NaN where the real change is the same for all genes.
     """
-    control, real, predicted = (np.asarray(mean, dtype=np.float64) for mean in (control, real, predicted))
-    if not control.shape == real.shape == predicted.shape or control.ndim != 1:
-        raise ValueError(
-            f"The means have the shapes {control.shape}, {real.shape} and {predicted.shape}: "
-            "give a value for each of the same genes."
-        )
-    if not len(control) or np.ptp(real - control) < _NO_DIFFERENCE:
+    real, predicted = _changes(control, real, predicted)
+    if not len(real) or np.ptp(real) < _NO_DIFFERENCE:
         return np.nan
-    return 0.0 if np.ptp(predicted - control) < _NO_DIFFERENCE else correlation(predicted - control, real - control)
+    return 0.0 if np.ptp(predicted) < _NO_DIFFERENCE else correlation(predicted, real)
 
 
 def r2_delta(control: ArrayLike, real: ArrayLike, predicted: ArrayLike) -> float:
@@ -158,8 +151,8 @@ def r2_delta(control: ArrayLike, real: ArrayLike, predicted: ArrayLike) -> float
     -------
     1 for the real change, 0 for no change, below 0 where no change would be nearer; NaN where nothing really changes.
     """
-    control, real, predicted = (np.asarray(mean, dtype=np.float64) for mean in (control, real, predicted))
-    total = ((real - control) ** 2).sum()
+    real, predicted = _changes(control, real, predicted)
+    total = (real**2).sum()
     return float(1 - ((predicted - real) ** 2).sum() / total) if total > 0 else np.nan
 
 
@@ -178,13 +171,21 @@ def kendall_delta(control: ArrayLike, real: ArrayLike, predicted: ArrayLike) -> 
     The correlation. A prediction that changes no gene, or all by the same, gets 0. NaN where the real change is the same for all
     genes. Changes that differ by rounding alone are tied.
     """
-    from scipy.stats import kendalltau
-
-    control, real, predicted = (np.asarray(mean, dtype=np.float64) for mean in (control, real, predicted))
-    found, wanted = (np.round(mean - control, _DIGITS) for mean in (predicted, real))
-    if not len(control) or np.ptp(wanted) == 0:
+    real, predicted = _changes(control, real, predicted)
+    if not len(real) or np.ptp(real) < _NO_DIFFERENCE:
         return np.nan
-    return float(kendalltau(found, wanted).statistic) if np.ptp(found) else 0.0
+    return 0.0 if np.ptp(predicted) < _NO_DIFFERENCE else rank_correlation(predicted, real)
+
+
+def _changes(control: ArrayLike, real: ArrayLike, predicted: ArrayLike) -> tuple[Values, Values]:
+    """Real and predicted change of each gene."""
+    control, real, predicted = (np.asarray(mean, dtype=np.float64) for mean in (control, real, predicted))
+    if not control.shape == real.shape == predicted.shape or control.ndim != 1:
+        raise ValueError(
+            f"The means have the shapes {control.shape}, {real.shape} and {predicted.shape}: "
+            "give a value for each of the same genes."
+        )
+    return real - control, predicted - control
 
 
 def direction_match(real: ArrayLike, predicted: ArrayLike, significant: ArrayLike | None = None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .distances import energy_distance, frechet_distance, gene_wasserstein, mmd, sliced_wasserstein
 from .diversity import rank_distance
@@ -15,6 +15,8 @@ NEIGHBOURS = (3, 5, 10, 25)
 RARE = 0.05
 """A gene is rare in a condition where fewer of its real cells than this share express it."""
 LEAST_FOR_AUC = 10
+_DIGITS = 9
+"""Digits that are more than rounding."""
 
 Values = NDArray[np.float64]
 
@@ -102,6 +104,15 @@ def correlation(a: Values, b: Values) -> float:
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan
     return float(np.corrcoef(a, b)[0, 1])
+
+
+def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
+    r"""Kendall's :math:`\tau_b` of two sets of values; NaN where those of either are all the same."""
+    from scipy.stats import kendalltau
+
+    # Means of the same values in another order differ in their last digits, which would part what is tied.
+    a, b = (np.round(np.asarray(values, dtype=np.float64), _DIGITS) for values in (a, b))
+    return np.nan if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0 else float(kendalltau(a, b).statistic)
 
 
 def _rare_genes(real: Values, other: Values) -> float:

@@ -22,6 +22,7 @@ from .effects import (
     top_share,
 )
 from .fold_changes import LEAST_SHARE
+from .measures import rank_correlation
 from .perturbation_sets import Pair, Rows, Source, rows_of
 from .programs import program_scores
 from .sources import LEAST_CELLS
@@ -213,18 +214,8 @@ def effect_measures(control: Moments, real: Moments, predicted: Moments, *, n_to
     shown = share >= LEAST_SHARE
     found["de_overlap"] = top_share(scores[shown], t_scores(predicted, control)[0][shown], N_OVERLAP)
     found["de_direction"] = direction_match(*changes, adjusted < SIGNIFICANT)
-    found["kendall"] = _kendall(real.mean, predicted.mean, share > 0)
+    found["kendall"] = rank_correlation(real.mean[share > 0], predicted.mean[share > 0])
     return found
-
-
-def _kendall(real: Values, predicted: Values, expressed: NDArray[np.bool_]) -> float:
-    from scipy.stats import kendalltau
-
-    # Means of the same values in another order differ in their last digits, which would part genes that are tied.
-    real, predicted = np.round(real, 9), np.round(predicted, 9)
-    if expressed.sum() < 2 or np.ptp(real[expressed]) == 0 or np.ptp(predicted[expressed]) == 0:
-        return np.nan
-    return float(kendalltau(real[expressed], predicted[expressed]).statistic)
 
 
 def _programs(real: Values, predicted: Values, genes: Sequence[str], gene_sets: GeneSets) -> dict[str, float]:

@@ -119,7 +119,7 @@ def kendall_tau(
 ) -> Rewards:
     """Reward the right order of genes.
 
-    From -1 to 1. For a cell this is :func:`sc_c2s.metrics.kendall_tau` of its words. The cost is O(n²) in the words asked for. Places
+    From -1 to 1. For a cell this is :func:`sc_c2s.metrics.kendall_tau` of its words. The cost is O(n · log n) in the words asked for. Places
     that are empty, repeats and unknown words count as wrong words, so that neither a short answer nor one with fillers beats a
     try; words beyond `n_asked` do not count.
 
