@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-# Threads that wait by spinning, of numba and of torch, keep each other from working: up to ten times slower on two cores. Read
+# Threads that wait by spinning, of numba and of torch, keep each other from working. Read
 # once, when the first of the two is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -13,8 +13,10 @@ from scipy import sparse
 from sc_c2s.metrics.effects import (
     direction_match,
     discrimination_score,
+    kendall_delta,
     moments,
     pearson_delta,
+    r2_delta,
     strongest,
     t_scores,
     top_share,
@@ -82,6 +84,35 @@ def test_pearson_delta_by_hand() -> None:
     assert np.isnan(pearson_delta(control, control, control + [1, 2, 4])), "there is nothing to predict"
     with pytest.raises(ValueError, match="a value for each of the same genes"):
         pearson_delta(control, control, control[:2])
+
+
+def test_r2_delta_by_hand() -> None:
+    control = np.array([1.0, 2.0, 3.0])
+    real = control + [2, 0, -1]
+    # Errors (1, 0, 1) against changes (2, 0, 1): 1 - 2/5.
+    assert r2_delta(control, real, control + [1, 0, -2]) == pytest.approx(0.6)
+    assert r2_delta(control, real, real) == 1
+    assert r2_delta(control, real, control) == 0
+    assert r2_delta(control, real, control + [4, 0, -2]) == pytest.approx(0), "twice the change is as far off as none"
+    assert r2_delta(control, real, control + [6, 0, -3]) == pytest.approx(-3)
+    assert np.isnan(r2_delta(control, control, real)), "there is nothing to predict"
+    with pytest.raises(ValueError, match="a value for each of the same genes"):
+        r2_delta(control, control, control[:2])
+
+
+def test_kendall_delta_by_hand() -> None:
+    control = np.array([5.0, 1.0, 2.0, 7.0])
+    real = control + [1, 2, 3, 4]
+    # Five of six pairs in the right order.
+    assert kendall_delta(control, real, control + [2, 1, 3, 4]) == pytest.approx(4 / 6)
+    assert kendall_delta(control, real, control + [0.1, 0.2, 0.3, 90]) == pytest.approx(1), "the size does not count"
+    assert kendall_delta(control, real, control - [1, 2, 3, 4]) == pytest.approx(-1)
+    # Tied in the prediction: five pairs in order and one tied, over the root of 6 * 5.
+    assert kendall_delta(control, real, control + [1, 1, 3, 4]) == pytest.approx(5 / np.sqrt(30))
+    assert kendall_delta(control, real, control) == 0, "a prediction of no change says nothing"
+    assert np.isnan(kendall_delta(control, control + 1, real))
+    with pytest.raises(ValueError, match="a value for each of the same genes"):
+        kendall_delta(control, control, control[:2])
 
 
 def test_direction_match_by_hand() -> None:

@@ -249,6 +249,24 @@ def test_going_on_after_a_kill(trained, tmp_path, monkeypatch) -> None:
         np.testing.assert_allclose(second[name], value, rtol=1e-3, atol=1e-5)
 
 
+def test_another_reward_does_not_go_on_from_the_checkpoints(trained, tmp_path, monkeypatch) -> None:
+    """Also where only a parameter of the reward is another one."""
+    found = []
+
+    def peek(*args: Any, output_dir: Path, **kwargs: Any) -> None:
+        checkpoint = output_dir / "checkpoints" / "checkpoint-1"
+        found.append(checkpoint.is_dir())
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        raise InterruptedError
+
+    monkeypatch.setattr("sc_c2s.rl.run.train", peek)
+    one, other = (partial(rewards.gene_program, program=[gene]) for gene in ("GENE0", "GENE1"))
+    for reward in (one, one, other, other, rewards.validity):
+        with pytest.raises(InterruptedError):
+            improve(trained, "generate", tmp_path, rewards=[reward])
+    assert found == [False, True, False, True, False]
+
+
 @pytest.mark.parametrize(
     ("task", "changes", "message"),
     [

@@ -63,6 +63,8 @@ def check_same(one: Path, two: Path, method: str) -> None:
     # What TRL logs of lengths and tokens it counts alike; losses of training are those of one process.
     columns = [name for name in histories[0] if name != "train_loss"]
     pd.testing.assert_frame_equal(*(history[columns] for history in histories), rtol=1e-3, atol=1e-4)
+    for which, scores in directory.read(one).metrics.items():
+        assert directory.read(two).metrics[which] == pytest.approx(scores, rel=1e-3, abs=1e-3)
 
 
 def test_what_cannot_be_shared_is_refused(monkeypatch) -> None:

@@ -159,7 +159,7 @@ class LocalEngine:
     def generate(
         self,
         prompts: Sequence[str],
-        items: Sequence[str],
+        items: Sequence[str] | ItemTree,
         *,
         max_items: int | np.ndarray,
         min_items: int | np.ndarray = 1,
@@ -177,7 +177,8 @@ class LocalEngine:
         prompts
             Texts; none may end with a space.
         items
-            The vocabulary: words without white space; the model sees them with one space before each.
+            The vocabulary: words without white space; the model sees them with one space before each. Or their tokens, from
+            :meth:`item_tree`, where they are written more than once.
         max_items, min_items
             Most and fewest items of a list: one number, or one for each prompt.
         sampling
@@ -191,7 +192,7 @@ class LocalEngine:
             Lists in a batch, for this call.
         """
         prompts, n = list(prompts), len(prompts)
-        tree = self.item_tree(list(items))
+        tree = items if isinstance(items, ItemTree) else self.item_tree(list(items))
         most, least = (np.broadcast_to(np.asarray(x, dtype=np.int64), n) for x in (max_items, min_items))
         if n and (most.min() < 1 or (least > most).any()):
             raise ValueError("max_items= has to be 1 or more, and no less than min_items=.")
@@ -276,13 +277,7 @@ class LocalEngine:
         return first, joint, n_shared
 
     def item_tree(self, items: list[str]) -> ItemTree:
-        """Tokens of the items, each with a space before it, as they follow other text.
-
-        Parameters
-        ----------
-        items
-            Words without white space.
-        """
+        """Tokens of items, words without white space, each with a space before it, as they follow other text."""
         wrong = [item for item in items if not item or item != "".join(item.split())]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is not one word: quote the white space of the vocabulary first.")

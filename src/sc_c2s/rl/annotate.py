@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
-from sklearn.metrics import f1_score
+import pandas as pd
 
 from sc_c2s.engine import LocalEngine
+from sc_c2s.engine.scoring import probabilities
+from sc_c2s.metrics.annotation import annotation
 from sc_c2s.training.annotate import Annotating
 from sc_c2s.training.calibration import fit_temperature
 
 from . import rewards
-from .policy import OneAnswer, Policy, Reward, WordsByShare
-from .questions import alike
+from .policy import OneAnswer, Policy, WordsByShare
+from .questions import Reward, alike
 
 
 @dataclass
@@ -30,13 +31,10 @@ class RewardedAnnotating:
 
     task: Annotating
     watched: tuple[str, ...] = ("log_prob", "accuracy")
+    pools: bool = False
 
     def __post_init__(self) -> None:
         self._rows = self.task.rows()
-
-    def given(self, reward: Reward) -> Reward:
-        """Give each answer its own reward."""
-        return reward
 
     @property
     def rewards(self) -> dict[str, Reward]:
@@ -73,15 +71,18 @@ class RewardedAnnotating:
 
         A rare label has few validation cells, and whether one of them is right is chance; how probable its label is says more.
         """
-        scores = LocalEngine(model, tokenizer, quiet=True).score(self.task.check_prompts, self.task.answers)
-        found, right = scores.argmax(axis=1), self.task.check_codes
+        task = self.task
+        scores = LocalEngine(model, tokenizer, quiet=True).score(task.check_prompts, task.answers)
         # Calibrated, as it will be used: to grow surer of everything is no progress.
-        logs = log_softmax(scores / fit_temperature(scores, right), axis=1)[np.arange(len(right)), right]
-        return {
-            "log_prob": float(np.mean([logs[right == code].mean() for code in np.unique(right)])),
-            "accuracy": float((found == right).mean()),
-            "macro_f1": float(f1_score(right, found, average="macro", labels=np.unique(right), zero_division=0)),
-        }
+        temperature = fit_temperature(scores, task.check_codes)
+        proba = pd.DataFrame(probabilities(scores, temperature=temperature), columns=task.labels)
+        right, found = np.array(task.labels, dtype=object)[task.check_codes], proba.idxmax(axis=1).to_numpy()
+        whole = annotation(right, found)
+        losses = [
+            annotation(right[here], found[here], proba=proba[here])["log_loss"]
+            for here in (right == label for label in np.unique(right))
+        ]
+        return {"log_prob": -float(np.mean(losses)), **{name: whole[name] for name in ("accuracy", "macro_f1")}}
 
     def report(self, model: Any, tokenizer: Any) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
         """Give the temperature anew, and the scores."""

@@ -17,7 +17,8 @@ from sc_c2s.sentences.text import read_sentences
 from sc_c2s.training.generate import Generating
 
 from . import rewards
-from .policy import ListOfItems, Policy, Reward
+from .policy import ListOfItems, Policy
+from .questions import Reward
 from .rewards import Distribution
 
 N_COMPONENTS = 30
@@ -48,14 +49,11 @@ class RewardedGenerating:
     n_words: int
     temperature: float = 1.0
     watched: tuple[str, ...] = ("fidelity",)
+    pools: bool = False
 
     def __post_init__(self) -> None:
         self._rows = self.task.rows()
         self._kinds = self.task.data.kinds[self.task.learn]
-
-    def given(self, reward: Reward) -> Reward:
-        """Give each answer its own reward."""
-        return reward
 
     @property
     def rewards(self) -> dict[str, Reward]:

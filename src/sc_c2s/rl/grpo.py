@@ -19,19 +19,18 @@ from trl import GRPOConfig, GRPOTrainer
 from sc_c2s.engine import LocalEngine
 from sc_c2s.training.processes import share_of
 from sc_c2s.training.sft import (
-    CHECKPOINTING,
-    CHECKPOINTS,
     Judged,
     JudgeStart,
     OneBar,
     by_step,
+    judged_often,
     last_checkpoint,
     quiet,
 )
 
 from .guard import Guard
-from .policy import Policy, Reward
-from .questions import Rewarded
+from .policy import Policy
+from .questions import Reward, Rewarded
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,8 @@ class RewardSettings:
         Words of an answer, where it has more than one.
     learning_rate
         Peak of the learning rate; it rises for 3 % of the steps and falls to zero along a cosine.
+    seed
+        Seed of everything that is drawn.
     embedding_rate
         Learning rate of the token embeddings, as a share of that of the other weights.
     beta
@@ -60,8 +61,6 @@ class RewardSettings:
         How often the validation cells are scored.
     tolerance, patience
         See :class:`~sc_c2s.rl.guard.Guard`.
-    seed
-        Seed of everything that is drawn.
     """
 
     n_steps: int
@@ -69,13 +68,13 @@ class RewardSettings:
     n_generations: int
     n_words: int
     learning_rate: float
-    embedding_rate: float
-    beta: float
-    weights: tuple[float, ...]
-    n_evaluations: int
-    tolerance: float
-    patience: int
     seed: int
+    embedding_rate: float = 1.0
+    beta: float = 0.02
+    weights: tuple[float, ...] = (1.0,)
+    n_evaluations: int = 10
+    tolerance: float = 0.05
+    patience: int = 2
 
 
 def train(
@@ -147,46 +146,21 @@ def train(
 
 def _config(settings: RewardSettings, output_dir: Path, *, best: str, on_cpu: bool) -> GRPOConfig:
     """Say in the trainer's words how to train."""
-    every = max(settings.n_steps // settings.n_evaluations, 1)
     per_step = settings.n_prompts * settings.n_generations
     share = share_of(
         per_step, f"{per_step} answers a step (batch_size={settings.n_prompts}, n_generations={settings.n_generations})"
     )
     return GRPOConfig(
-        output_dir=str(output_dir / CHECKPOINTS),
-        num_train_epochs=1,
         per_device_train_batch_size=share,
         per_device_eval_batch_size=share,
         num_generations=settings.n_generations,
         max_completion_length=settings.n_words,
         shuffle_dataset=False,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(settings.n_steps * 3 // 100, 1),
         weight_decay=0.0,
-        max_grad_norm=1.0,
         beta=settings.beta,
         reward_weights=list(settings.weights),
-        seed=settings.seed,
-        data_seed=settings.seed,
-        use_cpu=on_cpu,
         bf16=False,
-        **{CHECKPOINTING: False},
-        dataloader_pin_memory=not on_cpu,
-        remove_unused_columns=False,
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model=best,
-        greater_is_better=True,
-        logging_steps=every,
-        disable_tqdm=True,
-        report_to="none",
-        # What the guard has seen before a kill, it has seen.
-        restore_callback_states_from_checkpoint=True,
+        **judged_often(settings, settings.n_steps, output_dir, best=best, greater=True, on_cpu=on_cpu),
     )
 
 

@@ -13,9 +13,8 @@ from sc_c2s.sentences.changes import FALLS, RISES
 from sc_c2s.training.perturb import Perturbing
 
 from . import rewards
-from .policy import Policy, Reward, WordsByShare
-from .pooled import Pooled
-from .questions import alike
+from .policy import Policy, WordsByShare
+from .questions import Reward, alike
 
 
 @dataclass
@@ -38,6 +37,7 @@ class RewardedPerturbing:
     task: Perturbing
     n_words: int
     first: str = ""
+    pools: bool = True
 
     def __post_init__(self) -> None:
         by_order, others = "kendall_delta", ("r2_delta", "pearson_delta")
@@ -45,10 +45,6 @@ class RewardedPerturbing:
         self._rows = self.task.rows()
         self._asked = np.flatnonzero(self._rows.kind > 0)
         self._known = frozenset(word.strip() for word in self.task.answers)
-
-    def given(self, reward: Reward) -> Reward:
-        """Give each answer its part."""
-        return Pooled(reward)
 
     @property
     def rewards(self) -> dict[str, Reward]:

@@ -15,9 +15,7 @@ from sc_c2s.engine.items import ItemTree
 from sc_c2s.engine.race import uniforms
 from sc_c2s.engine.replay import replay
 from sc_c2s.engine.scoring import AnswerTree, probabilities
-
-Reward = Callable[..., list[float | None]]
-"""A function of TRL's form."""
+from sc_c2s.training.sft import own_tokens
 
 
 class Policy(Protocol):
@@ -55,23 +53,11 @@ class WordsByShare:
     @classmethod
     def of(cls, engine: LocalEngine, words: Sequence[str]) -> WordsByShare:
         """Look up the tokens."""
-        return cls(
-            list(words),
-            torch.tensor([row[-1] for row in engine.tokenizer([f"x{word}" for word in words])["input_ids"]]),
-        )
+        return cls(list(words), own_tokens(engine.tokenizer, words))
 
     def draw(self, engine: LocalEngine, prompts: Sequence[str], n: int, seeds: np.ndarray) -> list[list[int]]:
         """Draw ``n`` words for each prompt, with replacement."""
-        different = list(dict.fromkeys(prompts))
-        shares = probabilities(engine.score(different, self.words))
-        up_to = dict(zip(different, shares.cumsum(axis=1), strict=True))
-        tokens = self.tokens.numpy()
-        drawn = []
-        for prompt, seed in zip(prompts, seeds, strict=True):
-            number = uniforms(np.full(n, seed, dtype=np.uint64), np.arange(n))
-            place = np.searchsorted(up_to[prompt], number * up_to[prompt][-1], side="right")
-            drawn.append(tokens[place.clip(max=len(tokens) - 1)].tolist())
-        return drawn
+        return [self.tokens[places].tolist() for places in _drawn(engine, prompts, self.words, n, seeds)]
 
     def log_probs(
         self, run: Callable[..., Any], ids: torch.Tensor, mask: torch.Tensor, n_last: int
@@ -98,17 +84,14 @@ class ListOfItems:
 
     Attributes
     ----------
-    items
-        The vocabulary.
     tree
-        Their tokens.
+        Tokens of the vocabulary.
     ends
         Whether the model may end a list before it has as many items as asked for.
     temperature
         Divides the log-probabilities.
     """
 
-    items: list[str]
     tree: ItemTree
     ends: bool
     temperature: float = 1.0
@@ -116,13 +99,13 @@ class ListOfItems:
     @classmethod
     def of(cls, engine: LocalEngine, items: Sequence[str], *, ends: bool, temperature: float = 1.0) -> ListOfItems:
         """Look up the tokens."""
-        return cls(list(items), engine.item_tree(list(items)), ends, temperature)
+        return cls(engine.item_tree(list(items)), ends, temperature)
 
     def draw(self, engine: LocalEngine, prompts: Sequence[str], n: int, seeds: np.ndarray) -> list[list[int]]:
         """Write a list of at most ``n`` items behind each prompt."""
         written = engine.generate(
-            list(prompts),
-            self.items,
+            prompts,
+            self.tree,
             max_items=n,
             min_items=1 if self.ends else n,
             sampling=Sampling(temperature=self.temperature),
@@ -168,14 +151,7 @@ class OneAnswer:
 
     def draw(self, engine: LocalEngine, prompts: Sequence[str], n: int, seeds: np.ndarray) -> list[list[int]]:
         """Draw an answer by its probability among all answers."""
-        different = list(dict.fromkeys(prompts))
-        up_to = dict(zip(different, probabilities(engine.score(different, self.answers)).cumsum(axis=1), strict=True))
-        numbers = uniforms(np.asarray(seeds, dtype=np.uint64), np.zeros(len(prompts), dtype=np.int64))
-        places = [
-            np.searchsorted(up_to[prompt], number * up_to[prompt][-1], side="right")
-            for prompt, number in zip(prompts, numbers, strict=True)
-        ]
-        return [self.paths[min(int(place), len(self.paths) - 1)] for place in places]
+        return [self.paths[int(place)] for [place] in _drawn(engine, prompts, self.answers, 1, seeds)]
 
     def log_probs(
         self, run: Callable[..., Any], ids: torch.Tensor, mask: torch.Tensor, n_last: int
@@ -200,15 +176,25 @@ class OneAnswer:
         padded[:, :width], there[:, :width] = answers[:, :width], used[:, :width]
         shown = mask[:, -n_last:].bool()
         # Padding of a batch is no part of an answer.
-        match = ((padded[None] == ids[:, None, -n_last:]) | ~there[None]).all(-1) & (there[None] == shown[:, None]).all(
-            -1
-        )
-        chosen = match.int().argmax(dim=1)
+        said = torch.where(shown, ids[:, -n_last:], 0)
+        match = (padded.where(there, 0)[None] == said[:, None]) & (there[None] == shown[:, None])
+        chosen = match.all(dim=-1).int().argmax(dim=1)
         out = torch.zeros((len(ids), n_last), device=ids.device)
         entropy = torch.zeros_like(out)
         out[:, 0] = logs[which, chosen]
         entropy[:, 0] = -(logs.exp() * logs).sum(dim=1)[which]
         return out, entropy
+
+
+def _drawn(
+    engine: LocalEngine, prompts: Sequence[str], answers: Sequence[str], n: int, seeds: np.ndarray
+) -> list[np.ndarray]:
+    """Draw ``n`` answers to each prompt by their probability among all of them, with replacement: their places."""
+    different = list(dict.fromkeys(prompts))
+    shares = probabilities(engine.score(different, answers)).cumsum(axis=1)
+    up_to = dict(zip(different, shares / shares[:, -1:], strict=True))
+    numbers = (uniforms(np.full(n, seed, dtype=np.uint64), np.arange(n)) for seed in seeds)
+    return [np.searchsorted(up_to[prompt], some, side="right") for prompt, some in zip(prompts, numbers, strict=True)]
 
 
 def _read(ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .policy import Reward
+from .questions import Reward
 
 
 @dataclass(frozen=True)

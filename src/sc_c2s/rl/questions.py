@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
 from sc_c2s.engine import LocalEngine
 
-from .policy import Policy, Reward
+from .policy import Policy
 
+Reward = Callable[..., list[float | None]]
+"""A function of TRL's form."""
 STEPS = 8
 """Steps among whose questions those of like length are put together."""
 
@@ -19,14 +22,12 @@ class Rewarded(Protocol):
 
     watched: tuple[str, ...]
     """Scores of the validation cells that must not fall; the first says which state is best."""
+    pools: bool
+    """Whether all answers to a prompt are one estimate, and each is rewarded for its part in that."""
 
     @property
     def rewards(self) -> dict[str, Reward]:
         """Rewards by their names, those that are usual first."""
-        ...
-
-    def given(self, reward: Reward) -> Reward:
-        """Say how answers are given a reward: each for itself, or for its part in what all answers to a prompt say."""
         ...
 
     def policy(self, engine: LocalEngine) -> Policy:

@@ -17,24 +17,20 @@ beyond `n_asked` say that nothing changes. Rows that have a `change` are taken f
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import repeat
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sc_c2s import metrics
 from sc_c2s.metrics.ontology import REACH
 from sc_c2s.metrics.rankings import PERSISTENCE
 from sc_c2s.prompts.annotate import parse_annotation
-from sc_c2s.sentences.changes import FALLS, RISES, SAME, at_level, to_changes
 from sc_c2s.sentences.text import unquote
+
+from .answers import drawn_change, ranked, rows_of, without_copies
+from .distribution import Distribution, Rewards
 
 __all__ = [
     "Distribution",
@@ -48,13 +44,6 @@ __all__ = [
     "rank_weighted_overlap",
     "validity",
 ]
-
-Rewards = list[float | None]
-Values = NDArray[np.float64]
-
-_RUN = 5
-"""From so many words on, what stands in the prompt word by word is a copy."""
-_MEASURES = ("mmd", "mse")
 
 
 def label_match(
@@ -95,7 +84,7 @@ def label_match(
     The credits.
     """
     rewards: Rewards = []
-    for row in _rows(completions, {"label": label, "family": family}, {"labels": labels}):
+    for row in rows_of(completions, {"label": label, "family": family}, {"labels": labels}):
         if row.label is None:
             rewards.append(None)
             continue
@@ -150,7 +139,7 @@ def kendall_tau(
     """
     if change is not None:
         return _of_changes(metrics.kendall_delta, completions, n_asked, genes, change, control, reference, scale)
-    pairs = _ranked(completions, sentence, n_asked, change)
+    pairs = ranked(completions, sentence, n_asked, change)
     return [None if not target else metrics.kendall_tau(words, target, n, fill=fill) for words, target, n in pairs]
 
 
@@ -189,7 +178,7 @@ def rank_weighted_overlap(
     -------
     The overlaps.
     """
-    pairs = _ranked(completions, sentence, n_asked, change)
+    pairs = ranked(completions, sentence, n_asked, change)
     return [None if not target else metrics.rank_weighted_overlap(words, target, n, p=p) for words, target, n in pairs]
 
 
@@ -228,7 +217,7 @@ def validity(
         None
         if row.known is None
         else metrics.validity(row.text.split(), row.known, row.n_asked, repeats=row.change is not None)
-        for row in _rows(completions, {"n_asked": n_asked}, {"known": known, "change": change})
+        for row in rows_of(completions, {"n_asked": n_asked}, {"known": known, "change": change})
     ]
 
 
@@ -280,14 +269,14 @@ def gene_program(
     rewards: Rewards = []
     one = {"n_asked": n_asked, "control_sentence": control_sentence, "scale": scale}
     several = {"genes": genes, "change": change, "control": control, "reference": reference}
-    for row in _rows(completions, one, several):
+    for row in rows_of(completions, one, several):
         if row.change is None:
             score = _sentence_score(row.text, program, row.n_asked)
             if row.control_sentence is not None:
                 score -= _sentence_score(row.control_sentence, program, row.n_asked)
         else:
             most = np.abs(np.asarray(row.change, dtype=np.float64)).max(initial=0.0)
-            score = metrics.change_program_score(_drawn(row).clip(-most, most), row.genes, list(program))
+            score = metrics.change_program_score(drawn_change(row).clip(-most, most), row.genes, list(program))
         rewards.append(_or_none(score))
     return rewards
 
@@ -400,7 +389,7 @@ def bert_score(
     if which not in ("f1", "precision", "recall"):
         raise ValueError(f"which={which!r} is none of f1, precision, recall.")
     rewards: Rewards = [None] * len(completions)
-    wanted = {i: row for i, row in enumerate(_rows(completions, {"sentence": sentence})) if row.sentence is not None}
+    wanted = {i: row for i, row in enumerate(rows_of(completions, {"sentence": sentence})) if row.sentence is not None}
     if wanted:
         texts, references = ([getattr(row, name) for row in wanted.values()] for name in ("text", "sentence"))
         scores = metrics.bert_score(texts, references, model=model, layer=layer)[which]
@@ -447,164 +436,9 @@ def grounded(
     return [
         None
         if row.confirmed is None or row.known is None
-        else metrics.grounded(_without_copies(row.text, row.prompt), row.confirmed, row.known, least=least)
-        for row in _rows(completions, {"prompt": prompts}, {"confirmed": confirmed, "known": known})
+        else metrics.grounded(without_copies(row.text, row.prompt), row.confirmed, row.known, least=least)
+        for row in rows_of(completions, {"prompt": prompts}, {"confirmed": confirmed, "known": known})
     ]
-
-
-@dataclass(frozen=True, eq=False)
-class Distribution:
-    r"""Reward cells that lie where real cells lie.
-
-    ``"mse"`` is :math:`-\|x - \bar y\|^2`, with :math:`\bar y` the mean of the real cells: 0 at most. All answers do best at the
-    mean, so cells that are generated for it become alike.
-
-    ``"mmd"`` is what an answer does to the negative squared maximum mean discrepancy (:func:`sc_c2s.metrics.mmd`) of its group,
-    the answers to the same prompt:
-
-    .. math:: 2 \left(\mathrm{mean}_y\, k(x, y) - \mathrm{mean}_{x'}\, k(x, x')\right)
-
-    over the real cells :math:`y` and the *other* answers :math:`x'`, from -2 to 2. An answer is pulled to the real cells and
-    pushed from its like. Both cancel everywhere only where the answers are spread as the real cells are; with half the push,
-    which would make the rewards of a group add up to the discrepancy, they cancel too near the mode, since an answer is never
-    paid for pushing others. GRPO subtracts the mean of the group, which weakens the push by about 1 / (group - 1): give groups of
-    eight answers or more. With a single one there is nothing to be pushed from, and all go to the mode.
-
-    The cost is that of `embed`, and O((real cells + group) · dimensions) for each answer; for the bandwidth once
-    O(real cells²). Only what `embed` sees counts: pair this with :func:`validity`. Answers that it cannot place (NaN) get
-    the least, and do not push others.
-
-    Parameters
-    ----------
-    points
-        Real cells of each kind, cells × dimensions, in the space of `embed`.
-    embed
-        Turns answers to points: a row for each, NaN for those that are no cell.
-    measure
-        ``"mmd"`` or ``"mse"``.
-    bandwidth
-        Width of the Gaussian kernel; by default :func:`sc_c2s.metrics.median_bandwidth` of the real cells of each kind.
-    """
-
-    points: Mapping[str, Values]
-    embed: Callable[[Sequence[str]], Values]
-    measure: str = "mmd"
-    bandwidth: float | None = None
-
-    __name__ = "distribution"  # what TRL calls it in its logs
-
-    def __post_init__(self) -> None:
-        if self.measure not in _MEASURES:
-            raise ValueError(f"measure={self.measure!r} is none of {', '.join(_MEASURES)}.")
-        if self.bandwidth is not None and not self.bandwidth > 0:
-            raise ValueError(f"bandwidth={self.bandwidth} has to be above zero.")
-
-    def __call__(
-        self,
-        completions: Sequence[str],
-        kind: Sequence[str | None],
-        *,
-        prompts: Sequence[str] | None = None,
-        **columns: Any,
-    ) -> Rewards:
-        """Reward each answer.
-
-        Parameters
-        ----------
-        completions
-            Answers.
-        kind
-            Which real cells each is to be like: a key of `points`. ``None``: no reward.
-        prompts
-            Prompts of the answers, which TRL gives. Without them, answers of one kind are a group.
-        **columns
-            Other columns, which do not count.
-
-        Returns
-        -------
-        The rewards.
-        """
-        rewards: Rewards = [None] * len(completions)
-        groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-        for i, row in enumerate(_rows(completions, {"kind": kind, "prompt": prompts})):
-            if row.kind is not None:
-                groups[row.kind, row.prompt].append(i)
-        if not groups:
-            return rewards
-        unknown = sorted({name for name, _ in groups} - self.points.keys())
-        if unknown:
-            raise ValueError(
-                f"There are no real cells of the kind {unknown[0]!r}; points= has {', '.join(self.points)}."
-            )
-        x = np.asarray(self.embed(list(completions)), dtype=np.float64)
-        if x.ndim != 2 or len(x) != len(completions):
-            raise ValueError(
-                f"embed= gave the shape {x.shape} for {len(completions)} answers: a row for each is needed."
-            )
-        for (name, _), members in groups.items():
-            for i, reward in zip(members, self._group(name, x[members]), strict=True):
-                rewards[i] = float(reward)
-        return rewards
-
-    def _group(self, kind: str, x: Values) -> Values:
-        real = np.asarray(self.points[kind], dtype=np.float64)
-        placed = np.isfinite(x).all(axis=1)
-        at = x[placed]
-        if self.measure == "mse":
-            centre = real.mean(axis=0)
-            found = -((at - centre) ** 2).sum(axis=1)
-            # As bad as the worst in sight, with the real cells among them: a distance has no bound of its own.
-            least = min([*found, -((real - centre) ** 2).sum(axis=1).max()])
-        else:
-            h = self._bandwidths[kind]
-            found = 2 * (_kernel(at, real, h).mean(axis=1) - _mean_of_others(_kernel(at, at, h)))
-            least = -2.0
-        rewards = np.full(len(x), least)
-        rewards[placed] = found
-        return rewards
-
-    @cached_property
-    def _bandwidths(self) -> dict[str, float]:
-        given = self.bandwidth
-        return {kind: metrics.median_bandwidth(real) if given is None else given for kind, real in self.points.items()}
-
-
-def _rows(
-    completions: Sequence[str], one: Mapping[str, Any], several: Mapping[str, Any] | None = None
-) -> Iterator[SimpleNamespace]:
-    """Completions with their entries of the columns; an entry of those in `several` is a collection itself."""
-    n = len(completions)
-    columns = {name: _each(values, n, _is_collection(values)) for name, values in one.items()}
-    for name, values in (several or {}).items():
-        # Words or numbers, right away, are what one completion has: they are meant for all.
-        columns[name] = _each(values, n, _is_collection(values) and _is_collection(next(iter(values), 0), missing=True))
-    for text, *entries in zip(completions, *columns.values(), strict=True):
-        yield SimpleNamespace(text=text, **dict(zip(columns, entries, strict=True)))
-
-
-def _each(values: Any, n: int, is_column: bool) -> Iterable[Any]:
-    return values if is_column else repeat(values, n)
-
-
-def _is_collection(values: Any, *, missing: bool = False) -> bool:
-    return missing if values is None else isinstance(values, Collection) and not isinstance(values, str)
-
-
-def _ranked(
-    completions: Sequence[str], sentence: Any, n_asked: Any, change: Any
-) -> Iterator[tuple[list[str], list[str], int]]:
-    """Ranked words of each answer and of what should be written, and the number asked for."""
-    for row in _rows(completions, {"sentence": sentence, "n_asked": n_asked}, {"change": change}):
-        texts = (row.text, row.sentence or "")
-        words, target = (text.split()[: row.n_asked] for text in texts)
-        if row.change is not None:
-            words, target = _by_count(words), _by_count(target)
-        yield words, target, row.n_asked
-
-
-def _by_count(words: list[str]) -> list[str]:
-    """Distinct words by falling count, the first drawn first among equals."""
-    return [word for word, _ in Counter(words).most_common() if word != SAME]
 
 
 def _sentence_score(sentence: str, program: Collection[str], n: int) -> float:
@@ -624,61 +458,15 @@ def _of_changes(
     """Measure the change that each answer draws against the real one."""
     rewards: Rewards = []
     several = {"genes": genes, "change": change, "control": control, "reference": reference}
-    for row in _rows(completions, {"n_asked": n_asked, "scale": scale}, several):
+    for row in rows_of(completions, {"n_asked": n_asked, "scale": scale}, several):
         if row.change is None:
             rewards.append(None)
             continue
         mean = np.asarray(row.control, dtype=np.float64)
         real = mean + np.asarray(row.change, dtype=np.float64)
-        rewards.append(_or_none(metric(mean, real, mean + _drawn(row))))
+        rewards.append(_or_none(metric(mean, real, mean + drawn_change(row))))
     return rewards
-
-
-@lru_cache(maxsize=8)
-def _places(genes: tuple[str, ...]) -> dict[str, int]:
-    return {gene: i for i, gene in enumerate(genes)}
-
-
-@lru_cache(maxsize=2**16)
-def _happening(word: str) -> tuple[str, str]:
-    return word[0], unquote(word[1:])
-
-
-def _drawn(row: SimpleNamespace) -> Values:
-    """Change that the words of an answer tell, for the cells at hand."""
-    place = _places(tuple(row.genes))
-    shares = np.zeros((1, 2 * len(place) + 1))
-    first = {RISES: 0, FALLS: len(place)}
-    for word, count in Counter(row.text.split()[: row.n_asked]).items():
-        sign, gene = _happening(word)
-        if sign in first and gene in place:
-            shares[0, first[sign] + place[gene]] = count / row.n_asked
-    told = to_changes(shares, row.scale)[0]
-    mean, level = (np.asarray(values, dtype=np.float64) for values in (row.control, row.reference))
-    return np.asarray(at_level(told, mean, level))
 
 
 def _or_none(score: float) -> float | None:
     return None if np.isnan(score) else score
-
-
-def _without_copies(text: str, prompt: str | None) -> str:
-    """Cut what stands in the prompt word by word, in runs of several words."""
-    if not prompt:
-        return text
-    words = text.split()
-    said, there = ([word.strip(".,;:") for word in some] for some in (words, prompt.split()))
-    runs = {tuple(there[i : i + _RUN]) for i in range(len(there) - _RUN + 1)}
-    copied = {i + k for i in range(len(said)) if tuple(said[i : i + _RUN]) in runs for k in range(_RUN)}
-    return " ".join(word for i, word in enumerate(words) if i not in copied)
-
-
-def _kernel(a: Values, b: Values, bandwidth: float) -> Values:
-    from scipy.spatial.distance import cdist
-
-    return np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2))
-
-
-def _mean_of_others(similar: Values) -> Values:
-    """Mean over the other columns of each row; 0 where there is no other."""
-    return (similar.sum(axis=1) - similar.diagonal()) / max(len(similar) - 1, 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,63 +27,44 @@ from .annotate import RewardedAnnotating
 from .generate import RewardedGenerating
 from .grpo import RewardSettings, train
 from .perturb import RewardedPerturbing
-from .policy import Reward
-from .questions import Rewarded
+from .pooled import Pooled
+from .questions import Reward, Rewarded
 
-
-@dataclass(frozen=True)
-class Usual:
-    """What is usual where nothing was asked for."""
-
-    n_steps: int
-    n_prompts: int
-    n_generations: int
-    n_words: int
-    learning_rate: float
-    embedding_rate: float
-
-
-USUAL = {
-    "annotate": Usual(60, 32, 8, 1, 1e-5, 0.1),
-    "generate": Usual(60, 8, 16, 256, 1e-4, 1.0),
-    "perturb": Usual(60, 16, 16, 200, 1e-4, 1.0),
+USUAL: dict[str, dict[str, Any]] = {
+    "annotate": {
+        "n_steps": 60,
+        "n_prompts": 32,
+        "n_generations": 8,
+        "n_words": 1,
+        "learning_rate": 1e-5,
+        "embedding_rate": 0.1,
+    },
+    "generate": {"n_steps": 60, "n_prompts": 8, "n_generations": 16, "n_words": 256, "learning_rate": 1e-4},
+    "perturb": {"n_steps": 60, "n_prompts": 16, "n_generations": 16, "n_words": 200, "learning_rate": 1e-4},
 }
-PRETRAINED_RATE = 5e-5
-N_EVALUATIONS = 10
+"""What is usual for a nano where nothing was asked for."""
+PRETRAINED = {"learning_rate": 5e-5, "embedding_rate": 1.0}
 
 
-def make_settings(
-    task: str,
-    start: Start,
-    *,
-    weights: Sequence[float],
-    seed: int,
-    n_steps: int | None = None,
-    n_prompts: int | None = None,
-    n_generations: int | None = None,
-    n_words: int | None = None,
-    learning_rate: float | None = None,
-    beta: float = 0.02,
-    tolerance: float = 0.05,
-    patience: int | None = None,
-) -> RewardSettings:
-    """Fill in what was not asked for."""
-    usual = USUAL[task]
-    rate = usual.learning_rate if start.small else PRETRAINED_RATE
-    return RewardSettings(
-        n_steps=n_steps or usual.n_steps,
-        n_prompts=n_prompts or usual.n_prompts,
-        n_generations=n_generations or usual.n_generations,
-        n_words=usual.n_words if n_words is None or task == "annotate" else n_words,
-        learning_rate=learning_rate or rate,
-        embedding_rate=usual.embedding_rate if start.small else 1.0,
-        beta=beta,
-        weights=tuple(weights),
-        n_evaluations=N_EVALUATIONS,
-        tolerance=tolerance,
-        patience=2 if patience is None else patience,
-        seed=seed,
-    )
+def make_settings(task: str, *, small: bool, seed: int, **asked: Any) -> RewardSettings:
+    """Fill in what was not asked for, which is ``None`` or missing.
+
+    Parameters
+    ----------
+    task
+        What is rewarded.
+    small
+        Whether the model is a nano.
+    seed
+        Seed of everything that is drawn.
+    **asked
+        Other fields of the settings.
+    """
+    usual = USUAL[task] | ({} if small else PRETRAINED)
+    given = {name: value for name, value in asked.items() if value is not None}
+    if task == "annotate":
+        given.pop("n_words", None)  # an answer is one label
+    return RewardSettings(**{**usual, **given, "seed": seed})
 
 
 def improve_model(
@@ -93,7 +74,7 @@ def improve_model(
     task: str,
     rewards: Sequence[str | Reward] | None,
     *,
-    settings: Callable[[int], RewardSettings],
+    settings: RewardSettings,
     output_dir: Path,
     perturbing: PerturbingPlan | None = None,
     resume: bool = True,
@@ -113,7 +94,7 @@ def improve_model(
     rewards
         Functions of TRL's form, or names of those that the task brings along; by default the usual one.
     settings
-        Gives the settings for a number of rewards.
+        How to train.
     output_dir
         The model directory.
     perturbing
@@ -125,8 +106,7 @@ def improve_model(
     -------
     The card that was written, the history of the training, and why it was stopped early, if it was.
     """
-    wanted = len(rewards) if rewards is not None else 1
-    how = settings(wanted)
+    how = settings
     if card.data.get("fingerprint") != data.fingerprint():
         logg.warning(
             "these are not the cells that the model was trained on, or they are split otherwise: test scores may be of cells that it "
@@ -143,7 +123,7 @@ def improve_model(
     output_dir.mkdir(parents=True, exist_ok=True)
     run = {
         "settings": asdict(how),
-        "rewards": [name for name, _ in chosen],
+        "rewards": [(name, _described(reward)) for name, reward in chosen],
         "data": data.fingerprint(),
         "base": start.base,
         "adapter": start.peft_config,
@@ -159,7 +139,7 @@ def improve_model(
         model,
         tokenizer,
         rewarded,
-        [_Named(name, rewarded.given(reward)) for name, reward in chosen],
+        [_Named(name, Pooled(reward) if rewarded.pools else reward) for name, reward in chosen],
         settings=how,
         output_dir=output_dir,
         peft_config=start.peft_config,
@@ -183,6 +163,7 @@ def _plan(card: directory.ModelCard, start: Start, task: str, perturbing: Pertur
     """Read and write as the model has learned it."""
     if perturbing is not None:
         perturbing = replace(perturbing, scale=card.perturbations["scale"])
+    # Of these settings the tasks look at the seed and at how many rows they read at once.
     unused = sft.Settings(0.0, 32, 1.0, 0.0, 1, None, seed)
     return Plan(
         family=card.family,
@@ -216,6 +197,13 @@ class _Named:
 
     def __call__(self, **columns: Any) -> list[float | None]:
         return self.reward(**columns)
+
+
+def _described(reward: Reward) -> str:
+    """Tell a function and its parameters from others: a stopped run must not go on with another one."""
+    inner = getattr(reward, "func", reward)
+    name = getattr(inner, "__qualname__", type(inner).__qualname__)
+    return f"{name} {getattr(reward, 'args', ())} {getattr(reward, 'keywords', {})}"
 
 
 def _rewarded(task: str, learned: Any, settings: RewardSettings, card: directory.ModelCard, *, first: str) -> Rewarded:

@@ -16,6 +16,8 @@ from sc_c2s.data import Cells, combined, open_cells
 from sc_c2s.sentences.symbols import guess_organism
 from sc_c2s.training.pairs import PAIRINGS
 
+from ._rewarded import check_method, improve
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 ANY = "any"
 """Label of cells that are not told apart."""
 TASKS = ("annotate", "generate", "perturb")
-METHODS = ("sft", "grpo")
 
 
 def finetune(
@@ -233,8 +234,17 @@ def finetune(
     >>> c2s.tl.annotate(adata, model="blood", use_raw=True)  # doctest: +SKIP
     """
     tasks = _tasks(task)
-    _check_method(
-        method, tasks, rewards, reward_weights, n_steps, n_generations, n_words, n_epochs, n_genes, n_top_genes
+    check_method(
+        method,
+        tasks,
+        learning={"n_epochs": n_epochs, "n_genes": n_genes, "n_top_genes": n_top_genes},
+        rewarding={
+            "rewards": rewards,
+            "reward_weights": reward_weights,
+            "n_steps": n_steps,
+            "n_generations": n_generations,
+            "n_words": n_words,
+        },
     )
     groupings = () if groupby is None else (groupby,) if isinstance(groupby, str) else tuple(groupby)
     if "annotate" in tasks and (not groupings or (len(groupings) > 1 and len(tasks) == 1)):
@@ -277,16 +287,16 @@ def finetune(
     labelled = _labelled(cells, conditions, split, used, organism=organism)
     begin = choose(model, lora_rank=lora_rank, device=device, dtype=dtype, seed=seed)
     if method == "grpo":
-        card, history, stopped = _rewarded(
+        card, history, stopped = improve(
             labelled,
             begin,
             tasks[0],
             rewards,
-            reward_weights,
             model=Path(model),
             output_dir=Path(output_dir),
             perturbing=perturbing,
             resume=resume,
+            weights=reward_weights,
             seed=seed,
             n_steps=n_steps,
             n_prompts=batch_size,
@@ -355,89 +365,6 @@ def finetune(
 def _plain(names: tuple[str, ...]) -> str | np.ndarray | None:
     """Write names the way `uns` takes them."""
     return np.array(names, dtype=object) if len(names) > 1 else names[0] if names else None
-
-
-def _check_method(
-    method: str,
-    tasks: tuple[str, ...],
-    rewards: Sequence[Any] | None,
-    reward_weights: Sequence[float] | None,
-    n_steps: int | None,
-    n_generations: int | None,
-    n_words: int | None,
-    n_epochs: int | None,
-    n_genes: int | None,
-    n_top_genes: int | None,
-) -> None:
-    """Refuse what belongs to the other method."""
-    if method not in METHODS:
-        raise ValueError(f"There is no method {method!r}; choose from {', '.join(map(repr, METHODS))}.")
-    rewarding = {
-        "rewards": rewards,
-        "reward_weights": reward_weights,
-        "n_steps": n_steps,
-        "n_generations": n_generations,
-        "n_words": n_words,
-    }
-    learning = {"n_epochs": n_epochs, "n_genes": n_genes, "n_top_genes": n_top_genes}
-    wrong = [name for name, value in (rewarding if method == "sft" else learning).items() if value is not None]
-    if wrong:
-        other = "grpo" if method == "sft" else "sft"
-        raise ValueError(f"{wrong[0]}= is for method={other!r}: leave it out.")
-    if method == "sft":
-        return
-    if len(tasks) > 1:
-        raise ValueError("Rewards are given for one task at a time: name one in task=.")
-    if rewards is not None and not len(rewards):
-        raise ValueError("rewards= is empty: name one, or leave it out.")
-    if rewards is None and reward_weights is not None:
-        raise ValueError("reward_weights= needs rewards= to weigh.")
-    if rewards is not None and reward_weights is not None and len(rewards) != len(reward_weights):
-        raise ValueError(f"There are {len(rewards)} rewards and {len(reward_weights)} weights: give one to each.")
-    if n_generations is not None and n_generations < 2:
-        raise ValueError(f"n_generations={n_generations} leaves nothing to compare an answer with: use 2 or more.")
-
-
-def _rewarded(
-    labelled: Any,
-    begin: Any,
-    task: str,
-    rewards: Sequence[Any] | None,
-    reward_weights: Sequence[float] | None,
-    *,
-    model: Path,
-    output_dir: Path,
-    perturbing: PerturbingPlan | None,
-    resume: bool,
-    **settings: Any,
-) -> tuple[Any, pd.DataFrame, str | None]:
-    """Go on from a model directory with rewards."""
-    from sc_c2s.models import directory
-    from sc_c2s.rl.run import improve_model, make_settings
-
-    if not directory.is_model_directory(model):
-        raise ValueError(
-            f"method='grpo' goes on from a model that tl.finetune trained, and {str(model)!r} is none: train one with "
-            "method='sft' first, and name its directory in model=."
-        )
-    card = directory.read(model)
-    if task not in card.task:
-        raise ValueError(
-            f"{str(model)!r} was trained to {' and '.join(card.task)}, not to {task}: train it for that first."
-        )
-    if model.resolve() == output_dir.resolve():
-        raise ValueError("output_dir= is the directory of the model that training starts from: choose another one.")
-    return improve_model(
-        labelled,
-        card,
-        begin,
-        task,
-        rewards,
-        settings=lambda n: make_settings(task, begin, weights=reward_weights or [1.0] * n, **settings),
-        output_dir=output_dir,
-        perturbing=perturbing,
-        resume=resume,
-    )
 
 
 def _tasks(task: str | Sequence[str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from .examples import CellsToWrite
 from .head import fit_head
 from .loss import Choice, answer_loss
 from .plan import Plan
-from .sft import Collator, tokenise
+from .sft import Collator, own_tokens, tokenise
 from .split import TEST, TRAIN, VALIDATION
 
 POSITIONS = 2048
@@ -179,7 +179,7 @@ class Generating:
         return cells, self._batches(cells, tokenizer), self._ids(tokenizer)
 
     def _ids(self, tokenizer: Any) -> torch.Tensor:
-        return torch.tensor([row[-1] for row in tokenizer([f"x {word}" for word in self.genes])["input_ids"]])
+        return own_tokens(tokenizer, [generate_answer(word) for word in self.genes])
 
     def _tokens(self, tokenizer: Any) -> torch.Tensor:
         return self._ids(tokenizer).sort().values

@@ -28,6 +28,7 @@ from .pairs import NONE as UNSEEN
 from .pairs import Matched, Pairs, match
 from .plan import LEAST_ROWS, Plan
 from .readout import fit_readout
+from .sft import own_tokens
 from .shifts import kept_shifts
 from .split import TEST, TRAIN, VALIDATION
 from .vocabulary import condition_embeddings
@@ -171,7 +172,7 @@ class Perturbing:
 
     def choice(self, tokenizer: Any) -> Choice | None:
         """Let a small model give each word a share."""
-        return Choice(self._ids(tokenizer), shares=True) if self.small else None
+        return Choice(own_tokens(tokenizer, self.answers), shares=True) if self.small else None
 
     def place(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
         """Start the words for changes at a linear model of what the rest of the model says."""
@@ -196,7 +197,7 @@ class Perturbing:
         )
         head = model.get_output_embeddings().weight
         with torch.no_grad():
-            head[self._ids(tokenizer).to(head.device)] = torch.from_numpy(vectors).to(head)
+            head[own_tokens(tokenizer, self.answers).to(head.device)] = torch.from_numpy(vectors).to(head)
 
     def finish(self, model: Any, tokenizer: Any, rng: np.random.Generator) -> None:
         """Leave it as it is."""
@@ -339,9 +340,6 @@ class Perturbing:
                 found[measure.__name__].append(measure(one.before, one.after, one.before + change))
         loss = float(np.average(losses, weights=[one.weight for one in judged]))
         return {"loss": loss, **{name: float(np.nanmean(values)) for name, values in found.items()}}
-
-    def _ids(self, tokenizer: Any) -> torch.Tensor:
-        return torch.tensor([row[-1] for row in tokenizer([f"x{word}" for word in self.answers])["input_ids"]])
 
 
 def perturbation_embeddings(

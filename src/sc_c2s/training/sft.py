@@ -35,7 +35,7 @@ from .processes import share_of
 
 CHECKPOINTS, RUN = "checkpoints", "run.json"
 # transformers renamed the switch; TRL turns it on, which costs time where memory is not short.
-CHECKPOINTING = (
+_CHECKPOINTING = (
     "activation_checkpointing"
     if "activation_checkpointing" in SFTConfig.__dataclass_fields__
     else "gradient_checkpointing"
@@ -158,40 +158,49 @@ def train(
 
 def _config(settings: Settings, n_steps: int, output_dir: Path, *, precision: str, on_cpu: bool) -> SFTConfig:
     """Say in the trainer's words how to train."""
-    every = max(n_steps // settings.n_evaluations, 1)
     return SFTConfig(
-        output_dir=str(output_dir / CHECKPOINTS),
-        num_train_epochs=1,
         per_device_train_batch_size=share_of(settings.batch_size, f"batch_size={settings.batch_size}"),
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(n_steps * 3 // 100, 1),
         weight_decay=settings.weight_decay,
-        max_grad_norm=1.0,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        use_cpu=on_cpu,
         bf16=precision == "bf16",
-        **{CHECKPOINTING: False},
-        dataloader_pin_memory=not on_cpu,
-        remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        # The best one and the last one: with 1 the last is gone when training ends, before the model is written.
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="loss",
-        greater_is_better=False,
-        logging_steps=every,
-        disable_tqdm=True,
-        report_to="none",
-        # Patience that was used up before a kill stays used up.
-        restore_callback_states_from_checkpoint=True,
+        **judged_often(settings, n_steps, output_dir, best="loss", greater=False, on_cpu=on_cpu),
     )
+
+
+def judged_often(
+    settings: Any, n_steps: int, output_dir: Path, *, best: str, greater: bool, on_cpu: bool
+) -> dict[str, Any]:
+    """Say what every trainer is told: how the rate goes, when states are judged and kept, and what is left to us."""
+    every = max(n_steps // settings.n_evaluations, 1)
+    return {
+        "output_dir": str(output_dir / CHECKPOINTS),
+        "num_train_epochs": 1,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": max(n_steps * 3 // 100, 1),
+        "max_grad_norm": 1.0,
+        "seed": settings.seed,
+        "data_seed": settings.seed,
+        "use_cpu": on_cpu,
+        _CHECKPOINTING: False,
+        "dataloader_pin_memory": not on_cpu,
+        "remove_unused_columns": False,
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        # The best one and the last one: with 1 the last is gone when training ends, before the model is written.
+        "save_total_limit": 2,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": best,
+        "greater_is_better": greater,
+        "logging_steps": every,
+        "disable_tqdm": True,
+        "report_to": "none",
+        # Patience that was used up before a kill stays used up, and what a guard has seen it has seen.
+        "restore_callback_states_from_checkpoint": True,
+    }
 
 
 @contextmanager
@@ -418,6 +427,11 @@ def answer_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, answers: Sequ
     """Tokens that occur in answers to a prompt, in order."""
     rows = tokenise(tokenizer, [(prompt, answer) for answer in dict.fromkeys(answers)], closing=False)
     return torch.tensor(sorted({token for row in rows for token in row["labels"] if token != IGNORED}))
+
+
+def own_tokens(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str]) -> torch.Tensor:
+    """Tokens of answers that are one token each, a space before it, in their order."""
+    return torch.tensor([row[-1] for row in tokenizer([f"x{answer}" for answer in answers])["input_ids"]])
 
 
 def history_table(log: list[dict[str, float]], *, rows_per_epoch: int, settings: Settings) -> pd.DataFrame:
