@@ -1,9 +1,19 @@
-"""Models as text machines: closed answers scored, lists of a closed vocabulary written; no biology in here."""
+"""Models as text machines: closed answers scored, lists of a closed vocabulary and prose written; no biology in here."""
 
-from .base import Engine, Writer
+from .base import Conversation, Engine, Speaker, Writer
 from .decoding import Completion
 from .local import LocalEngine
 from .sampling import Sampling
 from .scoring import AnswerTree, probabilities
 
-__all__ = ["AnswerTree", "Completion", "Engine", "LocalEngine", "Sampling", "Writer", "probabilities"]
+__all__ = [
+    "AnswerTree",
+    "Completion",
+    "Conversation",
+    "Engine",
+    "LocalEngine",
+    "Sampling",
+    "Speaker",
+    "Writer",
+    "probabilities",
+]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from .decoding import Completion
 from .sampling import Sampling
+
+Conversation = Sequence[Mapping[str, str]]
+"""Turns, each with a ``role`` (``"system"``, ``"user"`` or ``"assistant"``) and its ``content``; the last one is a user's."""
 
 
 @runtime_checkable
@@ -41,4 +44,32 @@ class Writer(Protocol):
         batch_size: int | None = None,
     ) -> list[Completion]:
         """Write a list of items, none twice, after every prompt."""
+        ...
+
+
+@runtime_checkable
+class Speaker(Protocol):
+    """Conversations in, prose out. An answer depends on its conversation and its seed alone."""
+
+    context: int | None
+    """Most tokens of a conversation and its answer together, if that is known."""
+
+    def chat(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        max_tokens: int,
+        sampling: Sampling | None = None,
+        seeds: np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> list[str]:
+        """Say what comes next in every conversation, in so many tokens at most."""
+        ...
+
+    def written(self, conversation: Conversation) -> str:
+        """Give a conversation as the text that an answer follows, and that ``score`` takes as a prompt."""
+        ...
+
+    def count(self, texts: Sequence[str]) -> np.ndarray:
+        """Count the tokens of texts, or no fewer than that."""
         ...

@@ -11,12 +11,14 @@ from scanpy import logging as logg
 
 from sc_c2s._progress import progress
 
+from .base import Conversation
 from .decoding import Completion
 from .items import ItemTree
 from .passes import Passes, numbered
 from .race import Draws
 from .sampling import Sampling
 from .scoring import AnswerTree
+from .speech import as_text, speak
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +55,7 @@ _REFUSALS = (
 
 
 class LocalEngine:
-    """Score closed answers, and write lists of a closed vocabulary, with a causal language model.
+    """Score closed answers, write lists of a closed vocabulary, and talk, with a causal language model.
 
     A prompt is read once. All answers follow it as a tree, read at once behind the cache of the prompt, where an
     attention mask shows every branch only its own way back. A model that does not take such a mask (the first call
@@ -223,6 +225,77 @@ class LocalEngine:
             self._in_batches(order, out, lambda i: (1, int(lengths[i])), write, done, batch_size, _WRITTEN_TOKENS)
         return list(out)
 
+    @property
+    def context(self) -> int | None:
+        """Most tokens that the model can read and write together."""
+        return getattr(self.passes.config, "max_position_embeddings", None)
+
+    def written(self, conversation: Conversation) -> str:
+        """Give a conversation as the text that an answer follows, in the words of the model's template."""
+        return as_text(conversation, self.tokenizer)
+
+    def count(self, texts: Sequence[str]) -> np.ndarray:
+        """Count the tokens of texts."""
+        return np.array([len(ids) for ids in self._tokenize(list(texts))], dtype=int)
+
+    def chat(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        max_tokens: int,
+        sampling: Sampling | None = None,
+        seeds: np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> list[str]:
+        """Say what comes next in every conversation.
+
+        Parameters
+        ----------
+        conversations
+            Turns, the last one of each a user's. Those that repeat are read once.
+        max_tokens
+            Most tokens of an answer.
+        sampling
+            How a token is chosen; by default the most probable one.
+        seeds
+            Seed of every conversation. By default 0, 1, 2, …
+        batch_size
+            Conversations in a batch, for this call.
+
+        Returns
+        -------
+        The answers, without white space around them.
+        """
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens={max_tokens} leaves no room for an answer: use 1 or more.")
+        n = len(conversations)
+        tokens = self._tokenize([self.written(conversation) for conversation in conversations])
+        seeds = (np.arange(n) if seeds is None else np.asarray(seeds)).astype(np.uint64)
+        self._check_context(tokens, np.full(n, max_tokens))
+        out = np.empty(n, dtype=object)
+
+        def say(batch: np.ndarray) -> list[str]:
+            said = self.passes.speak(
+                [tokens[i] for i in batch],
+                most=max_tokens,
+                ends=self._ends(),
+                sampling=sampling or Sampling(temperature=0.0),
+                seeds=seeds[batch],
+            )
+            return [text.strip() for text in self.tokenizer.batch_decode(said, skip_special_tokens=True)]
+
+        with self._reading("writing", n) as done:
+            self._in_batches(
+                _longest_first(tokens, np.arange(n)),
+                out,
+                lambda i: (1, len(tokens[i]) + max_tokens),
+                say,
+                done,
+                batch_size,
+                _WRITTEN_TOKENS,
+            )
+        return list(out)
+
     # ---- text to tokens -------------------------------------------------------------------------
 
     def _special_lead(self) -> list[int]:
@@ -238,8 +311,16 @@ class LocalEngine:
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = texts[start : start + _TOKENIZED_AT_ONCE]
             ids = self.tokenizer(some, **_PLAIN)["input_ids"]
-            tokens += [np.array(self._lead + row, dtype=np.int32) for row in ids]
+            # A template may have written them itself.
+            leads = [[] if row[: len(self._lead)] == self._lead else self._lead for row in ids]
+            tokens += [np.array(lead + row, dtype=np.int32) for lead, row in zip(leads, ids, strict=True)]
         return tokens
+
+    def _ends(self) -> set[int]:
+        """Tokens that end an answer: that of the tokenizer, and those that the model names."""
+        named = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+        several = named if isinstance(named, list) else [named]
+        return {token for token in (self.tokenizer.eos_token_id, *several) if token is not None}
 
     def _groups(self, prompts: list[str], answers: list[str], tokens: list[np.ndarray]) -> dict[AnswerTree, np.ndarray]:
         """Prompts by the tree that follows them, and cut to where it begins.

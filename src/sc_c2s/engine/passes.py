@@ -10,6 +10,7 @@ import numpy as np
 from .decoding import Completion, decode
 from .items import ItemTree
 from .scoring import AnswerTree
+from .speech import speak
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +75,14 @@ class Passes:
         with torch.inference_mode():
             last = np.array([prompt[-1] for prompt in prompts])
             return decode(Continuation(self, prompts), tree, last, device=self.model.device, **how)
+
+    def speak(self, prompts: list[np.ndarray], **how: Any) -> list[list[int]]:
+        """Write on after every prompt, see :func:`~sc_c2s.engine.speech.speak`."""
+        import torch
+
+        with torch.inference_mode():
+            last = np.array([prompt[-1] for prompt in prompts])
+            return speak(Continuation(self, prompts), last, device=self.model.device, **how)
 
     def _tree(self, prompts: list[np.ndarray], tree: AnswerTree) -> torch.Tensor:
         """Read the prompt, then all answers at once behind its cache, each node seeing only its own way back.
