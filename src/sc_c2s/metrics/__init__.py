@@ -24,6 +24,7 @@ from .distances import (
     sliced_wasserstein,
 )
 from .effects import direction_match, discrimination_score, kendall_delta, pearson_delta, r2_delta
+from .facts import GroupFacts, facts_of_groups, group_facts, markers
 from .fold_changes import fold_change_agreement, log_fold_changes, top_gene_overlap, top_genes
 from .generation import generation
 from .ontology import label_credit, ontology_distance, read_cell_ontology
@@ -38,6 +39,7 @@ from .text import bert_score, grounded
 __all__ = [
     "HEADINGS",
     "ChanceCalibration",
+    "GroupFacts",
     "annotation",
     "annotation_baselines",
     "annotation_by_label",
@@ -50,16 +52,19 @@ __all__ = [
     "discrimination_score",
     "energy_distance",
     "expected_calibration_error",
+    "facts_of_groups",
     "fold_change_agreement",
     "frechet_distance",
     "gene_wasserstein",
     "generated_sentences",
     "generation",
     "grounded",
+    "group_facts",
     "kendall_delta",
     "kendall_tau",
     "label_credit",
     "log_fold_changes",
+    "markers",
     "median_bandwidth",
     "mmd",
     "ontology_distance",
