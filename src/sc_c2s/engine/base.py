@@ -70,6 +70,10 @@ class Speaker(Protocol):
         """Give a conversation as the text that an answer follows, and that ``score`` takes as a prompt."""
         ...
 
+    def score(self, prompts: Sequence[str], answers: Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
+        """Log-probability of every answer after every prompt (prompts × answers)."""
+        ...
+
     def count(self, texts: Sequence[str]) -> np.ndarray:
         """Count the tokens of texts, or no fewer than that."""
         ...

@@ -18,7 +18,7 @@ from .passes import Passes, numbered
 from .race import Draws
 from .sampling import Sampling
 from .scoring import AnswerTree
-from .speech import as_text, speak
+from .speech import as_text
 
 if TYPE_CHECKING:
     import torch

@@ -51,6 +51,9 @@ class ModelCard:
         Means of the control cells of each context (``control_means``, contexts × genes), what each perturbation added to them
         (``shifts``, contexts × perturbations × genes), and control cells in principal components (``points`` with their
         ``point_contexts``; ``centre`` and ``components``), in a file of their own. Empty if it does not perturb.
+    language
+        How it talks about groups of cells: ``n_cells``, ``n_genes``, ``style``, ``evidence``, and the columns it was trained with.
+        Empty if it does not.
     temperature
         Divides the log-probabilities of the labels, chosen on validation cells.
     sampling_temperature
@@ -81,6 +84,7 @@ class ModelCard:
     levels: dict[str, np.ndarray] = field(default_factory=dict)
     perturbations: dict[str, Any] = field(default_factory=dict)
     shifts: dict[str, np.ndarray] = field(default_factory=dict)
+    language: dict[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
     sampling_temperature: float = 1.0
     n_views: int = 1

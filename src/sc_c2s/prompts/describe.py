@@ -59,7 +59,11 @@ def describe(
     of_whom = f"{organism} " if organism else ""
     made_of = composition_phrase(composition) if composition else ""
     if style == "caption":
-        parts = [f"A group of {of_whom}cells", f": {made_of}" if made_of else "", f", with {genes} elevated" if genes else ""]
+        parts = [
+            f"A group of {of_whom}cells",
+            f": {made_of}" if made_of else "",
+            f", with {genes} elevated" if genes else "",
+        ]
         return "".join(parts) + "."
     sentences = []
     if made_of:
@@ -67,7 +71,7 @@ def describe(
     if genes:
         sentences.append(pick(MARKED).format(genes=genes))
     for name, values in context.items():
-        falling = sorted(values.items(), key=lambda item: (-item[1], item[0]))
+        falling = sorted(((k, v) for k, v in values.items() if v > 0), key=lambda item: (-item[1], item[0]))
         plain = name.replace("_", " ")
         if len(falling) == 1:
             sentences.append(pick(KNOWN).format(name=plain, value=falling[0][0]))

@@ -40,9 +40,9 @@ class PromptFamily:
         noun = "gene" if n_genes == 1 else "genes"
         return f"The {n_genes} most active {noun} of one{of_whom} cell, strongest first: {sentence}."
 
-    def genes(self, names: Iterable[str]) -> str:
-        """Write the genes of a cell."""
-        return " ".join(names)
+    def gene(self, word: str) -> str:
+        """Write a gene (one word) the way it stands inside a cell."""
+        return word
 
     def answer(self, label: str) -> str:
         """Text that follows a prompt when the answer is this label; it starts with one space."""

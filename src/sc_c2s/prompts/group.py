@@ -35,14 +35,16 @@ def cells_text(sentences: Sequence[str], *, family: str | PromptFamily, organism
     """
     family = get_family(family)
     if family.quoted:
-        raise ValueError(f"A model of the family {family.name!r} reads one cell at a time: use a pretrained language model.")
+        raise ValueError(
+            f"A model of the family {family.name!r} reads one cell at a time: use a pretrained language model."
+        )
     cells = [sentence.split() for sentence in sentences]
     n_genes = sorted({len(cell) for cell in cells})
     many = f"{n_genes[0]}" if len(n_genes) == 1 else f"{n_genes[0]} to {n_genes[-1]}" if n_genes else "0"
     of_whom = f" {organism}" if organism else ""
     noun = "cell" if len(cells) == 1 else "cells"
     head = f"{len(cells)}{of_whom} {noun}. Each line holds the {many} most active genes of one cell, strongest first."
-    return "\n".join([head, *(f"{i}: {family.genes(cell)}" for i, cell in enumerate(cells, start=1))])
+    return "\n".join([head, *(f"{i}: {' '.join(map(family.gene, cell))}" for i, cell in enumerate(cells, start=1))])
 
 
 def evidence_text(

@@ -16,6 +16,7 @@ from sc_c2s.data import Cells, combined, open_cells
 from sc_c2s.sentences.symbols import guess_organism
 from sc_c2s.training.pairs import PAIRINGS
 
+from ._params import plain
 from ._rewarded import check_method, improve
 
 if TYPE_CHECKING:
@@ -327,9 +328,9 @@ def finetune(
 
     params = {
         **cells.params,
-        "task": _plain(tasks),
+        "task": plain(tasks),
         "method": method,
-        "groupby": _plain(groupings),
+        "groupby": plain(groupings),
         "split_key": split_key,
         **({} if perturbing is None else {"condition_key": condition_key, "control": control, "pairing": pairing}),
         "validation_size": validation_size,
@@ -360,11 +361,6 @@ def finetune(
         ),
     )
     return cells.result()
-
-
-def _plain(names: tuple[str, ...]) -> str | np.ndarray | None:
-    """Write names the way `uns` takes them."""
-    return np.array(names, dtype=object) if len(names) > 1 else names[0] if names else None
 
 
 def _tasks(task: str | Sequence[str]) -> tuple[str, ...]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sc_c2s.engine import Engine, LocalEngine, Writer
+from sc_c2s.engine import Engine, LocalEngine, Speaker, Writer
 from sc_c2s.models import LoadedModel, directory, load
 
 TASKS: dict[str, tuple[type, str]] = {
     "annotate": (Engine, "annotate"),
     "generate": (Writer, "write cells"),
     "perturb": (Engine, "perturb cells"),
+    "summarize": (Speaker, "describe groups of cells"),
+    "ask": (Speaker, "answer questions about groups of cells"),
 }
 """What an engine has to be able to do for a task, and the task in words."""
 

@@ -1,0 +1,222 @@
+"""A model that talks about groups of cells, and what it said held against the data."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scanpy import logging as logg
+
+from sc_c2s.data import Cells
+from sc_c2s.engine import Conversation, Sampling, Speaker
+from sc_c2s.metrics.grounding import grounding, grounding_shares
+from sc_c2s.models import LoadedModel
+from sc_c2s.sentences.symbols import guess_organism
+from sc_c2s.training.groups import Groups
+
+from ._groups import fit_genes, label_column, read_groups
+from ._opened import open_model
+from ._params import columns, plain
+
+FAMILY = "english"
+N_CELLS, N_GENES = 20, 50
+"""Cells and genes of each that a model is shown that does not say how it wants them."""
+CLAIM = ("start", "end", "words", "kind", "said", "found", "verdict")
+
+
+@dataclass(frozen=True)
+class Narrator:
+    """An engine that talks, and what it has to be shown.
+
+    Attributes
+    ----------
+    engine
+        What answers.
+    source
+        Where the model came from, for the record.
+    family
+        How it reads genes.
+    genes
+        Genes that it reads; ``None`` for any.
+    usual
+        What it was trained with: ``n_cells``, ``n_genes``, ``style``, ``evidence``.
+    """
+
+    engine: Speaker
+    source: dict[str, Any]
+    family: str = FAMILY
+    genes: list[str] | None = None
+    usual: dict[str, Any] = field(default_factory=dict)
+
+    def asked(self, name: str, value: Any, default: Any) -> Any:
+        """Give what was asked for, else what the model was trained with, else what is usual."""
+        return self.usual.get(name, default) if value is None else value
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Groups as a model is asked about them.
+
+    Attributes
+    ----------
+    groups
+        The groups.
+    conversations
+        One for each group.
+    cells
+        Numbers of the cells of each group that are in it.
+    n_genes
+        Most genes of each cell.
+    params
+        How all this was chosen, for the record.
+    """
+
+    groups: Groups
+    conversations: list[Conversation]
+    cells: dict[str, np.ndarray]
+    n_genes: int
+    params: dict[str, Any]
+
+
+def show(
+    cells: Cells,
+    narrator: Narrator,
+    conversation: Callable[[str, str], Conversation],
+    *,
+    groupby: str | Sequence[str] | None,
+    groups: Iterable[str] | None,
+    label_key: str | None,
+    sample_key: str | None,
+    subgroup_key: str | None,
+    context: Sequence[str],
+    evidence: bool | None,
+    n_cells: int | None,
+    n_genes: int | None,
+    organism: str | None,
+    max_tokens: int,
+    seed: int,
+) -> Shown:
+    """Read the groups of some cells, draw cells of each, and write as many of their genes as fit into a prompt.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    narrator
+        What will be asked.
+    conversation
+        Writes what it is asked about cells (as text), and evidence.
+    groupby, groups, label_key, sample_key, subgroup_key, context, evidence, n_cells, n_genes, organism, max_tokens
+        As of :func:`~sc_c2s.tl.summarize`.
+    seed
+        Draws the cells, of each group by itself.
+    """
+    evidence = narrator.asked("evidence", evidence, False)
+    n_cells, n_genes = narrator.asked("n_cells", n_cells, N_CELLS), narrator.asked("n_genes", n_genes, N_GENES)
+    if n_cells < 1 or n_genes < 1:
+        raise ValueError(f"n_cells={n_cells} and n_genes={n_genes} have to be 1 or more.")
+    label_key = label_column(cells, label_key)
+    organism = guess_organism(cells.genes) if organism is None else organism
+    found = read_groups(
+        cells,
+        groupby=groupby,
+        groups=groups,
+        label_key=label_key,
+        sample_key=sample_key,
+        subgroup_key=subgroup_key,
+        context=columns(context),
+        organism=organism,
+    )
+    drawn = {name: found.draw(name, n_cells, generator(seed, name)) for name in found.names}
+    known = {name: found.evidence(name) if evidence else "" for name in found.names}
+    vocabulary = found.genes if narrator.genes is None else np.array(narrator.genes, dtype=object)
+
+    def write(n: int) -> list[Conversation]:
+        texts = (found.text(some, n_genes=n, family=narrator.family, vocabulary=vocabulary) for some in drawn.values())
+        return [conversation(text, known[name]) for name, text in zip(drawn, texts, strict=True)]
+
+    fitting = fit_genes(write, narrator.engine, most=n_genes, max_tokens=max_tokens, n_cells=n_cells)
+    if fitting < n_genes:
+        logg.info(f"    showing {fitting} genes a cell: {n_genes} do not fit into the model's context")
+    params = {
+        **narrator.source,
+        **cells.params,
+        "groupby": plain(columns(groupby)),
+        "label_key": label_key,
+        "sample_key": sample_key,
+        "subgroup_key": subgroup_key,
+        "context": plain(columns(context)),
+        "evidence": evidence,
+        "n_cells": n_cells,
+        "n_genes": n_genes,
+        "max_tokens": max_tokens,
+        "organism": organism,
+        "family": narrator.family,
+        "seed": seed,
+    }
+    return Shown(found, write(fitting), drawn, fitting, params)
+
+
+def say(narrator: Narrator, shown: Shown, *, temperature: float, batch_size: int | None) -> dict[str, str]:
+    """Have the model answer: a text for each group."""
+    names = shown.groups.names
+    said = narrator.engine.chat(
+        shown.conversations,
+        max_tokens=shown.params["max_tokens"],
+        sampling=Sampling(temperature=temperature),
+        seeds=np.array([generator(shown.params["seed"] + 1, name).integers(2**63) for name in names], dtype=np.uint64),
+        batch_size=batch_size,
+    )
+    return dict(zip(names, said, strict=True))
+
+
+def open_narrator(model: str | Path | LoadedModel | Speaker, task: str, *, device: str, dtype: str) -> Narrator:
+    """Open a model with what its directory says about groups of cells."""
+    engine, source, card = open_model(model, task, device=device, dtype=dtype)
+    if card is None:
+        return Narrator(engine, source)
+    return Narrator(engine, source, family=card.family, genes=card.genes, usual=card.language)
+
+
+def generator(seed: int, name: str) -> np.random.Generator:
+    """Random numbers of a group, whatever other groups there are."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def grounded_texts(
+    texts: Mapping[str, str], shown: Shown, *, names: Mapping[str, Sequence[str]] | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Hold texts against the data.
+
+    Parameters
+    ----------
+    texts
+        A text for each group.
+    shown
+        What the model was shown.
+    names
+        Further names of labels.
+
+    Returns
+    -------
+    A row for each group: the text, what was shown, and the share of its claims that are confirmed, contradicted or cannot be
+    checked. A row for each claim.
+    """
+    rows, claims = {}, []
+    for name, text in texts.items():
+        found = grounding(text, shown.groups.facts[name], names=names)
+        claims.append(found.assign(group=name))
+        rows[name] = {
+            "text": text,
+            "n_cells": len(shown.cells[name]),
+            "n_genes": shown.n_genes,
+            "n_members": len(shown.groups.members[name]),
+            **grounding_shares(found),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table, pd.concat(claims, ignore_index=True)[["group", *CLAIM]]

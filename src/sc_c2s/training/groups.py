@@ -1,0 +1,154 @@
+"""Groups of cells: who belongs to them, what the data say about them, and how they are shown to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from sc_c2s.metrics.facts import GroupFacts, facts_of_groups
+from sc_c2s.prompts import cells_text, evidence_text
+from sc_c2s.sentences.groups import draw_cells
+from sc_c2s.sentences.recipe import Recipe
+
+N_MARKERS = 8
+"""Genes that are shown as evidence."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of cells, read.
+
+    Attributes
+    ----------
+    x
+        Expression as it was given, cells × genes.
+    genes, cells
+        Names of columns and rows.
+    group
+        Group of each cell; NaN where there is none.
+    names
+        Groups that are asked about.
+    facts
+        What the data say about each of them.
+    markers
+        Genes that set each of them apart, the clearest first.
+    strata, samples
+        Subcluster and sample of each cell, where asked for.
+    organism
+        Whose cells they are, if known.
+    """
+
+    x: sparse.csr_matrix
+    genes: np.ndarray
+    cells: np.ndarray
+    group: pd.Series
+    names: list[str]
+    facts: Mapping[str, GroupFacts]
+    markers: Mapping[str, list[str]]
+    strata: np.ndarray | None
+    samples: np.ndarray | None
+    organism: str | None
+
+    @cached_property
+    def members(self) -> dict[str, np.ndarray]:
+        """Numbers of the cells of each group."""
+        return {name: np.flatnonzero((self.group == name).to_numpy()) for name in self.names}
+
+    def draw(self, name: str, n_cells: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw the cells of a group that are shown."""
+        members = self.members[name]
+        strata, samples = (None if one is None else one[members] for one in (self.strata, self.samples))
+        return draw_cells(members, n_cells, rng=rng, strata=strata, samples=samples)
+
+    def text(self, cells: np.ndarray, *, n_genes: int, family: str, vocabulary: np.ndarray) -> str:
+        """Write cells for a prompt."""
+        recipe = Recipe(n_genes=n_genes, organism=self.organism)
+        written = recipe.write(self.x[cells], self.genes, self.cells[cells], vocabulary=vocabulary)
+        shown = [sentence for sentence in written if sentence]
+        return cells_text(shown, family=family, organism=self.organism)
+
+    def evidence(self, name: str) -> str:
+        """Write what the data say about a group."""
+        facts = self.facts[name]
+        composition = None if facts.composition is None else facts.composition.to_dict()
+        return evidence_text(composition, self.markers[name][:N_MARKERS], facts.context)
+
+    @classmethod
+    def gather(
+        cls,
+        x: sparse.csr_matrix,
+        log: sparse.csr_matrix,
+        group: np.ndarray,
+        names: list[str],
+        *,
+        genes: np.ndarray,
+        cells: np.ndarray,
+        labels: np.ndarray | None = None,
+        context: Mapping[str, np.ndarray] | None = None,
+        strata: np.ndarray | None = None,
+        samples: np.ndarray | None = None,
+        organism: str | None = None,
+    ) -> Groups:
+        """Collect what the data say about some groups.
+
+        Parameters
+        ----------
+        x, log
+            Expression as it was given, and in log1p counts per 10,000 (cells × genes).
+        group
+            Group of each cell; NaN where there is none.
+        names
+            Groups to ask about. All other cells are the rest.
+        genes, cells
+            Names of columns and rows.
+        labels
+            Cell type of each cell, NaN where there is none.
+        context
+            Columns that say where cells are from: a value for each cell.
+        strata, samples, organism
+            See the attributes.
+        """
+        facts = facts_of_groups(log, genes, group, labels=labels, context=context)
+        return cls(
+            x=x,
+            genes=genes,
+            cells=cells,
+            group=pd.Series(group, dtype=object),
+            names=names,
+            facts={name: facts[name] for name in names},
+            markers=_markers(log, genes, pd.Series(group, dtype=object), names),
+            strata=strata,
+            samples=samples,
+            organism=organism,
+        )
+
+
+def _markers(log: sparse.csr_matrix, genes: np.ndarray, group: pd.Series, names: list[str]) -> dict[str, list[str]]:
+    """Genes that are higher in a group than in all other cells, by the t-test of ``scanpy.tl.rank_genes_groups``."""
+    import scanpy as sc
+    from anndata import AnnData
+
+    sizes = group.value_counts()
+    rest = int(group.isna().sum())
+    known = [name for name in names if 1 < sizes[name] < len(group) - 1]
+    if not known or (len(sizes) < 2 and not rest):
+        return {name: [] for name in names}
+    obs = pd.DataFrame({"group": group.astype(object).where(group.notna(), "")}, index=group.index.astype(str))
+    table = AnnData(log, obs=obs.astype("category"), var=pd.DataFrame(index=pd.Index(genes.astype(str))))
+    quiet, sc.settings.verbosity = sc.settings.verbosity, 0
+    try:
+        sc.tl.rank_genes_groups(table, "group", groups=known, method="t-test", n_genes=10 * N_MARKERS)
+    finally:
+        sc.settings.verbosity = quiet
+    found = table.uns["rank_genes_groups"]
+    out: dict[str, Any] = {name: [] for name in names}
+    for name in known:
+        higher = found["logfoldchanges"][name] > 0
+        out[name] = [str(gene) for gene in found["names"][name][higher]]
+    return out
