@@ -199,7 +199,7 @@ def make_llama() -> Callable[..., LlamaForCausalLM]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    def make(n_tokens: int, *, seed: int = 0) -> LlamaForCausalLM:
+    def make(n_tokens: int, *, tied: bool = False, seed: int = 0) -> LlamaForCausalLM:
         torch.manual_seed(seed)
         config = LlamaConfig(
             vocab_size=n_tokens,
@@ -210,6 +210,7 @@ def make_llama() -> Callable[..., LlamaForCausalLM]:
             pad_token_id=0,
             eos_token_id=1,
             bos_token_id=None,
+            tie_word_embeddings=tied,
         )
         return LlamaForCausalLM(config).eval()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import smollm
+from .gene_tokens import gene_token_ids, place_gene_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -172,10 +173,10 @@ def _open_adapter(directory: Path, device: torch.device, dtype: str) -> tuple[An
     base = config["base_model_name_or_path"]
     base_directory = _base(base, config.get("revision"), directory)
     model, tokenizer = _open(base_directory, device, dtype)
+    known = gene_token_ids(tokenizer)
     if _has_tokenizer(directory):
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    place_gene_tokens(model, tokenizer, [gene for gene in gene_token_ids(tokenizer) if gene not in known])
     adapted = PeftModel.from_pretrained(model, str(directory), local_files_only=True, use_safetensors=True)
     return adapted.merge_and_unload(), tokenizer
 

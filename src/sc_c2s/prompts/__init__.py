@@ -2,7 +2,7 @@
 
 from .annotate import annotate_answer, annotate_prompt, parse_annotation
 from .describe import describe
-from .family import ENGLISH, FAMILIES, NANO, PromptFamily, get_family
+from .family import ENGLISH, FAMILIES, MARKED, NANO, PromptFamily, get_family
 from .generate import condition_words, find_condition, generate_answer, generate_prompt
 from .group import (
     STYLES,
@@ -17,6 +17,7 @@ from .perturb import UNNAMED, change_answer, perturb_prompt, perturbation_parts
 __all__ = [
     "ENGLISH",
     "FAMILIES",
+    "MARKED",
     "NANO",
     "STYLES",
     "UNNAMED",

@@ -13,7 +13,8 @@ class PromptFamily:
     """How one family of models reads cells and writes answers.
 
     ``nano`` knows few words, so its text is bare and a label is one (quoted) word; ``english`` is for
-    models that were trained on prose.
+    models that were trained on prose. ``marked`` is English in which the genes of a cell are words of their own, such
+    as ``<CD3E>``, which a tokenizer can give one token each; outside a cell ``CD3E`` is text like any other.
     """
 
     name: str
@@ -25,24 +26,32 @@ class PromptFamily:
     """Word that a cell begins with, where genes are to follow."""
     mark: str = ""
     """What a label begins with where it is the answer: it is then another word than a gene of that name."""
+    gene_marks: tuple[str, str] = ("", "")
+    """What stands before and behind a gene inside a cell: it is then another word than the same name in prose."""
 
     def term(self, text: str) -> str:
         """Write a label, or the name of a grouping, the way this family does."""
         return quote(text) if self.quoted else text
 
+    def gene(self, word: str) -> str:
+        """Write a gene (one word) the way it stands inside a cell."""
+        return word.join(self.gene_marks)
+
+    def unmarked(self, word: str) -> str | None:
+        """Read what :meth:`gene` wrote; ``None`` if it is no gene inside a cell."""
+        before, behind = self.gene_marks
+        inside = word[len(before) : len(word) - len(behind)]
+        return inside if inside and word == self.gene(inside) else None
+
     def cell(self, sentence: str, *, organism: str | None = None) -> str:
         """Write a cell sentence, stating the number of genes that are really in it."""
-        sentence = " ".join(sentence.split())
+        genes = [self.gene(word) for word in sentence.split()]
+        sentence, n_genes = " ".join(genes), len(genes)
         if self.quoted:
             return f"<cell> {sentence} </cell>"
-        n_genes = sentence.count(" ") + 1 if sentence else 0
         of_whom = f" {organism}" if organism else ""
         noun = "gene" if n_genes == 1 else "genes"
         return f"The {n_genes} most active {noun} of one{of_whom} cell, strongest first: {sentence}."
-
-    def gene(self, word: str) -> str:
-        """Write a gene (one word) the way it stands inside a cell."""
-        return word
 
     def answer(self, label: str) -> str:
         """Text that follows a prompt when the answer is this label; it starts with one space."""
@@ -66,7 +75,8 @@ class PromptFamily:
 
 NANO = PromptFamily("nano", words=("<cell>", "</cell>", ":"), quoted=True, begin="<cell>", mark="=")
 ENGLISH = PromptFamily("english")
-FAMILIES = {family.name: family for family in (NANO, ENGLISH)}
+MARKED = PromptFamily("marked", gene_marks=("<", ">"))
+FAMILIES = {family.name: family for family in (NANO, ENGLISH, MARKED)}
 
 
 def get_family(family: str | PromptFamily) -> PromptFamily:
