@@ -26,8 +26,8 @@ class Groups:
 
     Attributes
     ----------
-    x
-        Expression as it was given, cells × genes.
+    x, log
+        Expression as it was given, and in log1p counts per 10,000 (cells × genes).
     genes, cells
         Names of columns and rows.
     group
@@ -45,6 +45,7 @@ class Groups:
     """
 
     x: sparse.csr_matrix
+    log: sparse.csr_matrix
     genes: np.ndarray
     cells: np.ndarray
     group: pd.Series
@@ -117,6 +118,7 @@ class Groups:
         facts = facts_of_groups(log, genes, group, labels=labels, context=context)
         return cls(
             x=x,
+            log=log,
             genes=genes,
             cells=cells,
             group=pd.Series(group, dtype=object),

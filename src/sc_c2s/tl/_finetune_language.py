@@ -1,0 +1,191 @@
+"""``tl.finetune(task="summarize" | "ask")``: groups of cells are put into sets, and what is said about them is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sc_c2s.data import Cells, combined
+from sc_c2s.sentences.symbols import guess_organism
+from sc_c2s.training.groups import Groups
+from sc_c2s.training.split import TEST, TRAIN, VALIDATION, split_cells
+
+from ._groups import expression
+from ._params import columns
+
+if TYPE_CHECKING:
+    from sc_c2s.models.directory import ModelCard
+
+LANGUAGE = ("summarize", "ask")
+N_CELLS, N_GENES = 20, 25
+
+
+def learn_language(
+    cells: Cells,
+    tasks: tuple[str, ...],
+    *,
+    groupby: Sequence[str],
+    label_key: str | None,
+    sample_key: str | None,
+    subgroup_key: str | None,
+    context: Sequence[str],
+    texts: Mapping[str, str | Sequence[str]] | None,
+    evidence: bool | None,
+    style: str | None,
+    n_cells: int | None,
+    n_genes: int | None,
+    model: str | Path,
+    gene_tokens: bool | None,
+    lora_rank: int,
+    device: str,
+    dtype: str,
+    organism: str | None,
+    by: pd.Series | None,
+    validation_size: float,
+    test_size: float,
+    output_dir: Path,
+    resume: bool,
+    generator: np.random.Generator,
+    **how: Any,
+) -> tuple[ModelCard, pd.DataFrame, pd.Series]:
+    """Teach a pretrained model to talk about groups of cells.
+
+    Returns
+    -------
+    The card, the history of the training, and the set of each cell.
+    """
+    from sc_c2s.training.language import Wording
+    from sc_c2s.training.language_run import items_of, make_language_plan, train_language
+    from sc_c2s.training.start import choose
+
+    if not groupby:
+        raise ValueError("groupby= has to name the column of obs, or several, whose groups are to be talked about.")
+    group = combined([cells.labels(name) for name in groupby])
+    split = split_groups(group, by=by, validation=validation_size, test=test_size, rng=generator)
+    seed = int(generator.integers(2**31))
+    begin = choose(
+        model, lora_rank=lora_rank, device=device, dtype=dtype, seed=seed, reads=True, gene_tokens=gene_tokens
+    )
+    if begin.small:
+        raise ValueError(
+            "A nano knows no English: to summarize and to answer questions start from a pretrained language model, such as "
+            "model='smollm2'."
+        )
+    texts = {str(name): (text,) if isinstance(text, str) else tuple(text) for name, text in (texts or {}).items()}
+    if unknown := sorted(set(texts) - set(group.dropna())):
+        raise ValueError(f"texts= names the group {unknown[0]!r}, which there is not.")
+    sets, kinds = _sets(
+        cells,
+        group,
+        split,
+        label_key=label_key,
+        sample_key=sample_key,
+        subgroup_key=subgroup_key,
+        context=columns(context),
+        organism=guess_organism(cells.genes) if organism is None else organism,
+    )
+    items = items_of(sets, tasks, texts=texts, seed=seed)
+    plan = make_language_plan(
+        begin,
+        Wording(
+            family=begin.family,
+            n_cells=N_CELLS if n_cells is None else n_cells,
+            n_genes=N_GENES if n_genes is None else n_genes,
+            style=style or "abstract",
+            evidence=bool(evidence),
+        ),
+        tasks=tasks,
+        n_items=len(items[TRAIN]),
+        columns={
+            "groupby": list(groupby),
+            "label_key": label_key,
+            "sample_key": sample_key,
+            "subgroup_key": subgroup_key,
+            "context": list(columns(context)),
+        },
+        seed=seed,
+        **how,
+    )
+    card, history = train_language(sets, items, kinds, plan, begin, output_dir=output_dir, resume=resume)
+    return card, history, split
+
+
+def split_groups(
+    group: pd.Series, *, by: pd.Series | None, validation: float, test: float, rng: np.random.Generator
+) -> pd.Series:
+    """Assign every group to a set, whole.
+
+    Parameters
+    ----------
+    group
+        Group of each cell; NaN where there is none.
+    by
+        The split itself, or something that must not be torn apart, such as the donor, of which no group has two; by default the
+        groups.
+    validation, test
+        Share of the groups in these sets.
+    rng
+        Draws the split.
+
+    Returns
+    -------
+    ``"train"``, ``"validation"``, ``"test"`` or NaN for every cell.
+    """
+    split = split_cells(group, by=group if by is None else by, validation=validation, test=test, rng=rng)
+    found = pd.DataFrame({"group": group, "split": split}).dropna().groupby("group")["split"].nunique()
+    if (torn := found.index[found > 1]).size:
+        raise ValueError(
+            f"The group {torn[0]!r} has cells in several sets: what is said about it in one would be known in the other. Add "
+            "the column of split_key= to groupby=."
+        )
+    return split
+
+
+def _sets(
+    cells: Cells,
+    group: pd.Series,
+    split: pd.Series,
+    *,
+    label_key: str | None,
+    sample_key: str | None,
+    subgroup_key: str | None,
+    context: Sequence[str],
+    organism: str | None,
+) -> tuple[dict[str, Groups], np.ndarray]:
+    """Read the groups of each set, and the label of each training cell.
+
+    The rest that training groups are set against is training cells; that of the others is all cells, as it will be.
+    """
+    x, log = expression(cells)
+    of_cell, sets = split.to_numpy(dtype=object), {}
+
+    def column(key: str | None) -> np.ndarray | None:
+        return None if key is None else cells.labels(key).to_numpy(dtype=object)
+
+    labels, strata, samples = column(label_key), column(subgroup_key), column(sample_key)
+    about = {name: cells.labels(name).to_numpy(dtype=object) for name in context}
+    for which in (TRAIN, VALIDATION, TEST):
+        names = sorted(set(group[of_cell == which].dropna()))
+        if not names:
+            continue
+        seen = np.flatnonzero(of_cell == TRAIN) if which == TRAIN else np.arange(len(of_cell))
+        sets[which] = Groups.gather(
+            x[seen],
+            log[seen],
+            group.to_numpy(dtype=object)[seen],
+            names,
+            genes=np.asarray(cells.genes),
+            cells=np.asarray(cells.obs_names)[seen],
+            labels=None if labels is None else labels[seen],
+            context={name: values[seen] for name, values in about.items()},
+            strata=None if strata is None else strata[seen],
+            samples=None if samples is None else samples[seen],
+            organism=organism,
+        )
+    learned = of_cell == TRAIN
+    kinds = (group.to_numpy(dtype=object) if labels is None else labels)[learned]
+    return sets, np.array([str(kind) for kind in kinds])
