@@ -259,7 +259,7 @@ def test_a_model_is_replaced_in_its_own_directory(trained, adata, tmp_path) -> N
 def test_an_adapter_for_a_pretrained_model(pretrained, adata, tmp_path, capfd) -> None:
     before = {file.name: file.read_bytes() for file in pretrained.iterdir()}
     path = tmp_path / "adapter"
-    options = FAST | {"n_epochs": 1, "n_genes": 8, "learning_rate": 1e-2, "lora_rank": 2}
+    options = FAST | {"n_epochs": 1, "n_genes": 8, "learning_rate": 1e-2, "lora_rank": 2, "gene_tokens": False}
     finetune(adata, output_dir=path, model=pretrained, **options)
     assert "Warning" not in capfd.readouterr().err
     assert {file.name: file.read_bytes() for file in pretrained.iterdir()} == before, "the base is left alone"

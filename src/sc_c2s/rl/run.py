@@ -142,7 +142,7 @@ def improve_model(
         [_Named(name, Pooled(reward) if rewarded.pools else reward) for name, reward in chosen],
         settings=how,
         output_dir=output_dir,
-        peft_config=start.peft_config,
+        peft_config=start.adapter(tokenizer),
         resume=resume,
     )
     said, metrics = rewarded.report(model, tokenizer)

@@ -53,6 +53,7 @@ def finetune(
     mod: str | None = None,
     n_genes: int | None = None,
     n_top_genes: int | None = None,
+    gene_tokens: bool | None = None,
     split_key: str | None = None,
     validation_size: float = 0.1,
     test_size: float = 0.2,
@@ -147,6 +148,11 @@ def finetune(
     n_top_genes
         Number of genes that are written into sentences: those that tell the labels of the training cells apart best.
         By default 1000 for a nano (2000 if it generates or perturbs) and all for other models; 0 for all.
+    gene_tokens
+        Whether a pretrained model gets one token for every gene, such as ``<CD3E>``, which is trained together with the adapter
+        (:func:`~sc_c2s.models.add_gene_tokens`): sentences are three to four times as short. By default it does if it only
+        annotates; one that generates or perturbs cannot. Genes that are in the sentence of a training cell get a token, at most
+        ``n_top_genes``, or 5000, of them (those in the most sentences); no other gene is read.
     split_key
         Column of `obs` that either says ``"train"``, ``"validation"`` and ``"test"``, or holds a group that must not be
         torn apart, such as the donor.
@@ -238,7 +244,7 @@ def finetune(
     check_method(
         method,
         tasks,
-        learning={"n_epochs": n_epochs, "n_genes": n_genes, "n_top_genes": n_top_genes},
+        learning={"n_epochs": n_epochs, "n_genes": n_genes, "n_top_genes": n_top_genes, "gene_tokens": gene_tokens},
         rewarding={
             "rewards": rewards,
             "reward_weights": reward_weights,
@@ -286,7 +292,15 @@ def finetune(
 
     seed = int(generator.integers(2**31))
     labelled = _labelled(cells, conditions, split, used, organism=organism)
-    begin = choose(model, lora_rank=lora_rank, device=device, dtype=dtype, seed=seed)
+    begin = choose(
+        model,
+        lora_rank=lora_rank,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        reads=tasks == ("annotate",),
+        gene_tokens=gene_tokens,
+    )
     if method == "grpo":
         card, history, stopped = improve(
             labelled,

@@ -25,7 +25,9 @@ LEAST_ROWS = 5
 """Fewest rows for a context and what was done in it."""
 PRETRAINED_EPOCHS, PRETRAINED_PATIENCE = 3, 3
 PRETRAINED_GENES = 200
-"""Sentence of a pretrained model, which spends three or four tokens on a gene."""
+"""Sentence of a pretrained model, which spends three or four tokens on a gene, or one if it gets tokens for them."""
+GENE_TOKENS = 5000
+"""Most genes that a pretrained model gets tokens for: their vectors are the larger part of the adapter."""
 N_EVALUATIONS = 10
 
 

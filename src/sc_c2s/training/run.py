@@ -13,12 +13,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from transformers import PreTrainedModel
 
 from sc_c2s.models import directory
 from sc_c2s.models.nano import CONDITIONS, WIDTH
-from sc_c2s.prompts import condition_words, get_family
+from sc_c2s.prompts import MARKED, condition_words, get_family
 from sc_c2s.sentences.inverse import fit_rank_expression
+from sc_c2s.sentences.ranking import hash_names, rank_genes
 from sc_c2s.sentences.text import quote
 
 from . import sft
@@ -28,11 +30,11 @@ from .examples import Rows, interleave, schedule
 from .generate import Generating
 from .loss import Choice
 from .perturb import Perturbing, perturbation_embeddings
-from .plan import Plan
+from .plan import GENE_TOKENS, Plan
 from .processes import is_main, wait
 from .split import SETS, TRAIN, VALIDATION
 from .start import NANO, Start
-from .vocabulary import gene_embeddings, informative_genes, nothing, writer_embeddings
+from .vocabulary import gene_embeddings, informative_genes, most_shown, nothing, writer_embeddings
 
 
 class Task(Protocol):
@@ -108,8 +110,7 @@ def train_model(
     }
     same_run(output_dir, run, resume=resume)
 
-    learn = data.of(TRAIN)
-    vocabulary = informative_genes(data.log[learn], data.kinds[learn], n_top=plan.n_top_genes)
+    vocabulary = _vocabulary(data, plan, start)
     genes = data.genes[vocabulary]
     tasks: list[Task] = [TASKS[name](data, plan, vocabulary, start.small) for name in plan.tasks]
     others = [word for task in tasks for word in task.words]
@@ -118,7 +119,7 @@ def train_model(
     # A nano that knows every word has learned what to answer: it goes on from there.
     fresh = bool(start.new_words(words))
     with sft.quiet():
-        model, tokenizer = start.open(words, placed, plan.writes)
+        model, tokenizer = start.open(words, placed, plan.writes, genes)
 
     def validate(model: PreTrainedModel) -> dict[str, float]:
         scores: dict[str, float] = defaultdict(float)
@@ -143,7 +144,7 @@ def train_model(
         choices=[task.choice(tokenizer) for task in tasks],
         settings=plan.settings,
         output_dir=output_dir,
-        peft_config=start.peft_config,
+        peft_config=start.adapter(tokenizer),
         precision=start.precision,
         resume=resume,
     )
@@ -199,6 +200,29 @@ def _finish(task: Task, model: PreTrainedModel, tokenizer: Any, rng: np.random.G
     task.finish(model, tokenizer, rng)
     if task.judge(model, tokenizer)["loss"] > loss:
         head.data.copy_(before)
+
+
+def _vocabulary(data: LabelledCells, plan: Plan, start: Start) -> np.ndarray:
+    """Columns of the genes that sentences are written with; every one of them has a token where genes have tokens."""
+    learn = data.of(TRAIN)
+    found = informative_genes(data.log[learn], data.kinds[learn], n_top=plan.n_top_genes)
+    if plan.family != MARKED.name:
+        return found
+    if not start.genes:
+        shown = rank_genes(
+            sparse.csr_matrix(data.x[learn][:, found]),
+            n_genes=plan.recipe.n_genes,
+            cell_hash=hash_names(data.cells[learn]),
+            gene_hash=hash_names(data.genes[found]),
+        )
+        return found[most_shown(shown.indices, len(found), n_top=plan.n_top_genes or GENE_TOKENS)]
+    found = found[np.isin(data.genes[found].astype(str), start.genes)]
+    if not len(found):
+        raise ValueError(
+            f"None of the genes of {start.base['name']!r} is in the data: name the column of var with its kind of symbols with "
+            "gene_symbols=, or start from its base."
+        )
+    return found
 
 
 def _placed(data: LabelledCells, plan: Plan, vocabulary: np.ndarray, others: list[str]) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,15 @@ class Judged:
                 {"params": [table], "lr": self.args.learning_rate * self.embedding_rate, "weight_decay": 0.0}
             )
         return optimizer
+
+    def _save(self, *args: Any, **kwargs: Any) -> None:
+        """Keep no more than was trained: where the vocabulary of an adapted model has grown, PEFT adds the whole table."""
+        if hasattr(self.model, "peft_config"):
+            self.model.save_pretrained = partial(self.model.save_pretrained, save_embedding_layers=False)
+        try:
+            super()._save(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            vars(self.model).pop("save_pretrained", None)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score the validation cells as they will be asked about: by closed answers, not by token loss."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from sc_c2s.models import LoadedModel, directory, load, nano
+from sc_c2s.models import LoadedModel, add_gene_tokens, directory, gene_token_ids, load, nano
 from sc_c2s.models.load import _computes_bfloat16, _device
+from sc_c2s.prompts import ENGLISH, MARKED
 
 NANO = "nano"
 ADAPTER = "adapter_config.json"
 
-Open = Callable[[list[str], dict[str, np.ndarray], bool], tuple[Any, Any]]
+Open = Callable[..., tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Start:
     Attributes
     ----------
     open
-        Gives model and tokenizer; takes the words that should be one token each, where some of them start, and whether
-        genes are to be written as well as read.
+        Gives model and tokenizer; takes the words that should be one token each, where some of them start, whether
+        genes are to be written as well as read, and the genes, for a pretrained model that gives them tokens.
     base
         Name, source and revision, for the model card.
     family
@@ -44,6 +46,8 @@ class Start:
     home
         What an adapter will ask for when it is opened, from wherever that happens: the name or the directory of its
         base.
+    genes
+        Genes that the tokens of an earlier run are of: it can read no other.
     """
 
     open: Open
@@ -54,10 +58,19 @@ class Start:
     precision: str
     new_words: Callable[[list[str]], list[str]] = list
     home: str | None = None
+    genes: tuple[str, ...] = ()
+
+    def adapter(self, tokenizer: Any) -> Any:
+        """Adapter to train, together with the vectors of the gene tokens; ``None`` without one."""
+        if self.peft_config is None or self.family != MARKED.name:
+            return self.peft_config
+        config = copy(self.peft_config)
+        config.trainable_token_indices = sorted(gene_token_ids(tokenizer).values())
+        return config
 
     def save(self, model: Any, tokenizer: Any, path: Path) -> None:
-        """Write what was trained."""
-        model.save_pretrained(path)
+        """Write what was trained; of the embeddings of an adapted model, the gene tokens."""
+        model.save_pretrained(path, **({} if self.home is None else {"save_embedding_layers": False}))
         tokenizer.save_pretrained(path)
         if self.home is not None:
             config = model.peft_config[model.active_adapter]
@@ -65,18 +78,54 @@ class Start:
             config.save_pretrained(path)
 
 
-def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: int) -> Start:
-    """Find out what a user asked to start from."""
+def choose(
+    model: str | Path,
+    *,
+    lora_rank: int,
+    device: str,
+    dtype: str,
+    seed: int,
+    reads: bool = False,
+    gene_tokens: bool | None = None,
+) -> Start:
+    """Find out what a user asked to start from.
+
+    Parameters
+    ----------
+    model
+        ``"nano"``, or a directory or hub id.
+    lora_rank
+        Rank of a new adapter.
+    device, dtype, seed
+        Where and how to train.
+    reads
+        Whether genes are read and never written.
+    gene_tokens
+        Whether a pretrained model gets one token a gene; by default where it only reads them, and as before where training
+        goes on.
+    """
     if str(model) == NANO:
+        _check_nano(gene_tokens)
         return _from_nothing(device=device, dtype=dtype, seed=seed)
     # Known before the weights are read: a nano keeps all its weights in the directory, a large model may not.
     loaded = load(model, device=device, dtype=dtype)
     known = directory.is_model_directory(loaded.path)
-    family = directory.read(loaded.path).family if known else "english"
     small = nano.is_nano(loaded.tokenizer)
+    if known:
+        family = directory.read(loaded.path).family
+        _check_same(str(model), gene_tokens, family, small=small)
+    else:
+        family = (MARKED if (reads if gene_tokens is None else gene_tokens) else ENGLISH).name
+    if family == MARKED.name and not reads:
+        raise ValueError(
+            "Gene tokens are for models that read cells and name them; to write genes or changes, start from a model without "
+            "them, and leave out gene_tokens=."
+        )
     adapted = (loaded.path / ADAPTER).is_file()
 
-    def reopen(words: list[str], embeddings: dict[str, np.ndarray], writes: bool) -> tuple[Any, Any]:
+    def reopen(
+        words: list[str], embeddings: dict[str, np.ndarray], writes: bool, genes: Sequence[str] = ()
+    ) -> tuple[Any, Any]:
         if small and writes and not nano.writes(loaded.model):
             raise ValueError(
                 f"{str(model)!r} was trained to read cells, not to write them: start from model='nano', with "
@@ -85,7 +134,10 @@ def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: 
         if small:
             nano.add_words(loaded.model, loaded.tokenizer, words)
         elif adapted:
-            return _with_adapter(loaded.path, device=device, dtype=dtype), loaded.tokenizer
+            return _with_adapter(loaded, device=device, dtype=dtype), loaded.tokenizer
+        elif family == MARKED.name:
+            extended = add_gene_tokens(loaded, genes)
+            return extended.model, extended.tokenizer
         return loaded.model, loaded.tokenizer
 
     return Start(
@@ -97,6 +149,7 @@ def choose(model: str | Path, *, lora_rank: int, device: str, dtype: str, seed: 
         precision="fp32",
         new_words=partial(nano.new_words, loaded.tokenizer) if small else list,
         home=None if small else _home(loaded, adapted=adapted),
+        genes=tuple(gene_token_ids(loaded.tokenizer)) if adapted else (),
     )
 
 
@@ -104,7 +157,9 @@ def _from_nothing(*, device: str, dtype: str, seed: int) -> Start:
     on = _device(device)
     fast = _computes_bfloat16(on) if dtype == "auto" else dtype == "bfloat16"
 
-    def build(words: list[str], embeddings: dict[str, np.ndarray], writes: bool) -> tuple[Any, Any]:
+    def build(
+        words: list[str], embeddings: dict[str, np.ndarray], writes: bool, genes: Sequence[str] = ()
+    ) -> tuple[Any, Any]:
         model, tokenizer = nano.build(words, embeddings=embeddings, writes=writes, seed=seed)
         return model.to(on), tokenizer
 
@@ -116,6 +171,22 @@ def _from_nothing(*, device: str, dtype: str, seed: int) -> Start:
         peft_config=None,
         precision="bf16" if fast else "fp32",
     )
+
+
+def _check_nano(gene_tokens: bool | None) -> None:
+    if gene_tokens is False:
+        raise ValueError("A nano has one token for every gene by itself: leave out gene_tokens=.")
+
+
+def _check_same(model: str, gene_tokens: bool | None, family: str, *, small: bool) -> None:
+    """Refuse to take tokens from a model, or to add them, after it was trained."""
+    if small:
+        return _check_nano(gene_tokens)
+    has = family == MARKED.name
+    if gene_tokens not in (None, has):
+        raise ValueError(
+            f"{model!r} was trained {'with' if has else 'without'} gene tokens: leave out gene_tokens=, or start from its base."
+        )
 
 
 def _home(loaded: LoadedModel, *, adapted: bool) -> str:
@@ -132,13 +203,23 @@ def _lora(rank: int, revision: str | None) -> Any:
     )
 
 
-def _with_adapter(path: Path, *, device: str, dtype: str) -> Any:
+def _with_adapter(merged: LoadedModel, *, device: str, dtype: str) -> Any:
     """Open an adapter to be trained further, on the base it was made for."""
     from peft import PeftConfig, PeftModel
 
-    config = PeftConfig.from_pretrained(str(path))
+    path = str(merged.path)
+    config = PeftConfig.from_pretrained(path)
     base = load(config.base_model_name_or_path, device=device, dtype=dtype, revision=config.revision)
-    model = PeftModel.from_pretrained(base.model, str(path), is_trainable=True)
+    if config.trainable_token_indices:
+        _share_tables(merged.model, base.model)
+    model = PeftModel.from_pretrained(base.model, path, is_trainable=True)
     # Whenever PEFT saves, it looks up the base: in its directory rather than on the network.
     model.peft_config[model.active_adapter].base_model_name_or_path = str(base.path)
     return model
+
+
+def _share_tables(merged: Any, base: Any) -> None:
+    """Give a base the gene tokens as they were trained: copies that a trainer makes of the adapter start there."""
+    base.resize_token_embeddings(merged.get_input_embeddings().num_embeddings, mean_resizing=False)
+    base.get_input_embeddings().weight.data.copy_(merged.get_input_embeddings().weight.data)
+    base.get_output_embeddings().weight.data.copy_(merged.get_output_embeddings().weight.data)

@@ -69,6 +69,27 @@ def informative_genes(x: sparse.csr_matrix, labels: np.ndarray, *, n_top: int | 
     return np.sort(expressed[best])
 
 
+def most_shown(written: np.ndarray, n_genes: int, *, n_top: int) -> np.ndarray:
+    """Choose the genes that are written into the most sentences.
+
+    Parameters
+    ----------
+    written
+        Gene numbers of all sentences, one after the other.
+    n_genes
+        Number of genes there are.
+    n_top
+        Most genes to choose; those of no sentence never are.
+
+    Returns
+    -------
+    Sorted gene numbers.
+    """
+    n_sentences = np.bincount(written, minlength=n_genes)
+    best = np.argsort(-n_sentences, kind="stable")[:n_top]
+    return np.sort(best[n_sentences[best] > 0])
+
+
 def gene_embeddings(x: sparse.csr_matrix, labels: np.ndarray, *, n_dims: int, seed: int = 0) -> np.ndarray:
     r"""Place genes by the training cells they are expressed in, and make those loud that tell labels apart.
 
