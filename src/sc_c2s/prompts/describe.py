@@ -14,7 +14,7 @@ OPENINGS = (
     "The {n}cells of this group comprise {most}.",
 )
 MARKED = (
-    "Compared with other cells, {genes} are higher.",
+    "Compared with other cells, {genes} {are} higher.",
     "The group is marked by {genes}.",
     "Elevated genes include {genes}.",
 )
@@ -69,7 +69,7 @@ def describe(
     if made_of:
         sentences.append(pick(OPENINGS).format(n=of_whom, most=made_of))
     if genes:
-        sentences.append(pick(MARKED).format(genes=genes))
+        sentences.append(pick(MARKED).format(genes=genes, are="is" if len(markers) == 1 else "are"))
     for name, values in context.items():
         falling = sorted(((k, v) for k, v in values.items() if v > 0), key=lambda item: (-item[1], item[0]))
         plain = name.replace("_", " ")

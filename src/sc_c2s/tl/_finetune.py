@@ -12,22 +12,18 @@ from scanpy import logging as logg
 
 from sc_c2s import _keys
 from sc_c2s._random import resolve_rng
-from sc_c2s.data import Cells, combined, open_cells
-from sc_c2s.sentences.symbols import guess_organism
-from sc_c2s.training.pairs import PAIRINGS
+from sc_c2s.data import open_cells
 
-from ._params import plain
-from ._rewarded import check_method, improve
+from ._finetune_cells import learn_cells, perturbing_plan
+from ._finetune_language import LANGUAGE, learn_language
+from ._params import columns, plain
+from ._rewarded import check_method
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from sc_c2s.training.plan import PerturbingPlan
-
-ANY = "any"
-"""Label of cells that are not told apart."""
-TASKS = ("annotate", "generate", "perturb")
+TASKS = ("annotate", "generate", "perturb", *LANGUAGE)
 
 
 def finetune(
@@ -45,6 +41,14 @@ def finetune(
     pairing: str = "random",
     held_out: Mapping[str, str | Sequence[str]] | None = None,
     min_cells: int = 3,
+    label_key: str | None = None,
+    sample_key: str | None = None,
+    subgroup_key: str | None = None,
+    context: Sequence[str] = (),
+    texts: Mapping[str, str | Sequence[str]] | None = None,
+    evidence: bool | None = None,
+    style: str | None = None,
+    n_cells: int | None = None,
     layer: str | None = None,
     use_raw: bool = False,
     gene_symbols: str | None = None,
@@ -100,7 +104,9 @@ def finetune(
         goes on from its last checkpoint.
     task
         What to learn: ``"annotate"``, to name the label of a cell, ``"generate"``, to write a cell of some condition, a list
-        of both for one model that does both, or ``"perturb"``, to tell what a perturbation changes in a cell.
+        of both for one model that does both, or ``"perturb"``, to tell what a perturbation changes in a cell. A pretrained language model
+        learns to talk about the groups of ``groupby``: ``"summarize"``, to describe them, ``"ask"``, to answer questions about them
+        that the data can answer, or both. Whole groups are then training, validation and test groups.
     model
         ``"nano"``; or what to start from: a model directory that this function wrote, the directory of any causal
         language model, or its id on the Hugging Face hub.
@@ -131,6 +137,23 @@ def finetune(
     min_cells
         Fewest control and perturbed cells of a combination of ``groupby`` that say what changes in it, for ``"perturb"``. 1 for bulk
         profiles.
+    label_key
+        Column of `obs` with cell types, for ``"summarize"`` and ``"ask"``: what groups consist of.
+    sample_key, subgroup_key
+        Columns of `obs` by which the cells that are shown are drawn, for ``"summarize"`` and ``"ask"``: all of one sample, subclusters in
+        proportion.
+    context
+        Columns of `obs` that say where cells are from, such as the tissue or the condition, for ``"summarize"`` and ``"ask"``.
+    texts
+        For ``"summarize"``: a text, or several, about a group, by its name (with several columns in ``groupby`` their values with
+        ``" | "`` between). Groups without one are described by a template, filled in from the data.
+    evidence
+        For ``"summarize"`` and ``"ask"``: whether the composition, the genes that are highest and the columns of ``context`` are shown
+        beside the cells.
+    style
+        For ``"summarize"``: ``"abstract"`` or ``"caption"``.
+    n_cells
+        For ``"summarize"`` and ``"ask"``: cells of a group in a prompt, by default 20, of which each row shows others.
     layer
         Take the expression from this layer.
     use_raw
@@ -253,92 +276,67 @@ def finetune(
             "n_words": n_words,
         },
     )
-    groupings = () if groupby is None else (groupby,) if isinstance(groupby, str) else tuple(groupby)
+    groupings = columns(groupby)
     if "annotate" in tasks and (not groupings or (len(groupings) > 1 and len(tasks) == 1)):
         raise ValueError("To annotate, groupby= has to name one column of obs with the labels.")
-    perturbing = _perturbing(tasks, groupings, condition_key, control, pairing, held_out, min_cells)
+    perturbing = perturbing_plan(tasks, groupings, condition_key, control, pairing, held_out, min_cells)
     start = logg.info("fine-tuning on cell sentences")
     cells = open_cells(
         data, mod=mod, layer=layer, use_raw=use_raw, gene_symbols=gene_symbols, mask_var=mask_var, copy=copy
     )
-    generator = resolve_rng(rng, random_state)
-    columns = groupings if perturbing is None else (*groupings, perturbing.condition_key)
-    conditions = pd.DataFrame({name: cells.labels(name) for name in columns}, index=cells.obs_names)
-    kinds = [conditions[name] for name in columns] or [pd.Series(ANY, index=cells.obs_names)]
-    by = None if split_key is None else cells.obs(split_key)
-
-    from sc_c2s.training.split import split_cells
-
-    test = None if perturbing is None else _held_out(cells, conditions[perturbing.condition_key], perturbing, held_out)
-    split = split_cells(
-        combined(kinds) if test is None else combined(kinds).where(~test),
-        by=by,
-        validation=validation_size,
-        test=test_size if test is None else 0.0,
-        rng=generator,
-        n_least=2 if "annotate" in tasks else 1,
-    )
-    if test is not None:
-        split[test & combined(kinds).notna().to_numpy()] = "test"
-    used = split.notna().to_numpy()
-    logg.info(
-        f"    {used.sum()} cells with a label, {split.value_counts().to_dict()}"
-        + (f"; {n} cells without one are left out" if (n := int((~used).sum())) else "")
-    )
-
-    from sc_c2s.training.plan import make_plan
-    from sc_c2s.training.run import train_model
-    from sc_c2s.training.start import choose
-
-    seed = int(generator.integers(2**31))
-    labelled = _labelled(cells, conditions, split, used, organism=organism)
-    begin = choose(
-        model,
-        lora_rank=lora_rank,
-        device=device,
-        dtype=dtype,
-        seed=seed,
-        reads=tasks == ("annotate",),
-        gene_tokens=gene_tokens,
-    )
-    if method == "grpo":
-        card, history, stopped = improve(
-            labelled,
-            begin,
-            tasks[0],
-            rewards,
-            model=Path(model),
-            output_dir=Path(output_dir),
-            perturbing=perturbing,
-            resume=resume,
-            weights=reward_weights,
-            seed=seed,
-            n_steps=n_steps,
-            n_prompts=batch_size,
-            n_generations=n_generations,
-            n_words=n_words,
-            learning_rate=learning_rate,
-            beta=beta,
-            tolerance=tolerance,
-            patience=patience,
+    how: dict[str, Any] = {
+        "model": model,
+        "organism": organism,
+        "n_genes": n_genes,
+        "n_top_genes": n_top_genes,
+        "gene_tokens": gene_tokens,
+        "by": None if split_key is None else cells.obs(split_key),
+        "validation_size": validation_size,
+        "test_size": test_size,
+        "n_epochs": n_epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "patience": patience,
+        "lora_rank": lora_rank,
+        "device": device,
+        "dtype": dtype,
+        "output_dir": Path(output_dir),
+        "resume": resume,
+        "generator": resolve_rng(rng, random_state),
+    }
+    if set(tasks) & set(LANGUAGE):
+        learned = learn_language(
+            cells,
+            tasks,
+            groupings,
+            label_key=label_key,
+            sample_key=sample_key,
+            subgroup_key=subgroup_key,
+            context=columns(context),
+            texts=texts,
+            evidence=evidence,
+            style=style,
+            n_cells=n_cells,
+            **how,
         )
     else:
-        stopped = None
-        plan = make_plan(
-            begin,
-            n_train=_n_rows(labelled, perturbing),
-            organism=labelled.organism,
-            seed=seed,
-            tasks=tasks,
-            n_genes=n_genes,
-            n_top_genes=n_top_genes,
-            n_epochs=n_epochs,
-            batch_size=batch_size or 32,
-            learning_rate=learning_rate,
-            patience=patience,
-            perturbing=perturbing,
+        learned = learn_cells(
+            cells,
+            tasks,
+            groupings,
+            perturbing,
+            held_out=held_out,
+            method=method,
+            rewards=rewards,
+            reward_weights=reward_weights,
+            n_steps=n_steps,
+            n_generations=n_generations,
+            n_words=n_words,
+            beta=beta,
+            tolerance=tolerance,
+            **how,
         )
-        card, history = train_model(labelled, plan, begin, output_dir=Path(output_dir), resume=resume)
+    card = learned.card
 
     params = {
         **cells.params,
@@ -346,6 +344,7 @@ def finetune(
         "method": method,
         "groupby": plain(groupings),
         "split_key": split_key,
+        **({} if not card.language else {"label_key": label_key, "context": plain(columns(context))}),
         **({} if perturbing is None else {"condition_key": condition_key, "control": control, "pairing": pairing}),
         "validation_size": validation_size,
         "test_size": test_size,
@@ -354,15 +353,15 @@ def finetune(
         **({"rewards": np.array(card.base["rewards"], dtype=object)} if method == "grpo" else {}),
     }
     cells.write(
-        obs={_keys.SPLIT: pd.Categorical(split, categories=["train", "validation", "test"])},
+        obs={_keys.SPLIT: pd.Categorical(learned.split, categories=["train", "validation", "test"])},
         uns={
             key_added: {
-                "history": history,
+                "history": learned.history,
                 "metrics": pd.DataFrame.from_dict(card.metrics, orient="index"),
                 "model": str(output_dir),
-                "n_unlabelled": int((~used).sum()),
+                "n_unlabelled": int(learned.split.isna().sum()),
                 "params": params,
-                **({} if stopped is None else {"stopped": stopped}),
+                **({} if learned.stopped is None else {"stopped": learned.stopped}),
             }
         },
     )
@@ -383,98 +382,8 @@ def _tasks(task: str | Sequence[str]) -> tuple[str, ...]:
     if unknown or not tasks:
         wrong = repr(unknown[0]) if unknown else "at all in task="
         raise ValueError(f"There is no task {wrong}; choose from {', '.join(map(repr, TASKS))}.")
+    if set(tasks) & set(LANGUAGE) and not set(tasks) <= set(LANGUAGE):
+        raise ValueError(
+            "A model that talks about groups of cells learns nothing else: use 'summarize', 'ask', or both."
+        )
     return tasks
-
-
-def _perturbing(
-    tasks: tuple[str, ...],
-    groupings: tuple[str, ...],
-    condition_key: str | None,
-    control: str | None,
-    pairing: str,
-    held_out: Mapping[str, str | Sequence[str]] | None,
-    min_cells: int,
-) -> PerturbingPlan | None:
-    """Say what the perturbation task learns from; refuse what belongs to it where it is not asked for."""
-    if "perturb" not in tasks:
-        given = {"condition_key": condition_key, "control": control, "held_out": held_out}
-        if wrong := [name for name, value in given.items() if value is not None]:
-            raise ValueError(f"{wrong[0]}= is for task='perturb': leave it out, or learn that.")
-        return None
-    if len(tasks) > 1:
-        raise ValueError("A model that perturbs learns nothing else: use task='perturb' alone.")
-    if condition_key is None or control is None:
-        raise ValueError(
-            "To perturb, name the column of obs with the perturbations (condition_key=) and its value for control cells (control=)."
-        )
-    if condition_key in groupings:
-        raise ValueError(f"groupby= holds {condition_key!r}, the perturbations themselves: leave it out there.")
-    if pairing not in PAIRINGS:
-        raise ValueError(f"There is no pairing {pairing!r}; choose from {', '.join(map(repr, PAIRINGS))}.")
-
-    if min_cells < 1:
-        raise ValueError(f"min_cells={min_cells} has to be 1 or more.")
-
-    from sc_c2s.training.plan import PerturbingPlan
-
-    return PerturbingPlan(condition_key=condition_key, control=control, pairing=pairing, min_cells=min_cells)
-
-
-def _held_out(
-    cells: Cells,
-    condition: pd.Series,
-    perturbing: PerturbingPlan,
-    held_out: Mapping[str, str | Sequence[str]] | None,
-) -> np.ndarray | None:
-    """Perturbed cells that are not to be learned from; ``None`` if that is left to chance."""
-    if perturbing.control not in set(condition.dropna()):
-        found = ", ".join(map(repr, sorted(set(condition.dropna()))[:10]))
-        raise ValueError(
-            f"No cell has the value {perturbing.control!r} in obs[{perturbing.condition_key!r}] (there are {found}): control= names "
-            "the cells to which nothing was done."
-        )
-    if not held_out:
-        return None
-    out = (condition != perturbing.control).to_numpy() & condition.notna().to_numpy()
-    for name, values in held_out.items():
-        column = cells.labels(name)
-        wanted = {values} if isinstance(values, str) else set(map(str, values))
-        if missing := sorted(wanted - set(column.dropna())):
-            raise ValueError(f"held_out= names {missing[0]!r}, and no cell has that in obs[{name!r}].")
-        out &= column.isin(wanted).to_numpy()
-    if not out.any():
-        raise ValueError("held_out= leaves no perturbed cell for the test: check its columns and values.")
-    return out
-
-
-def _n_rows(labelled: Any, perturbing: PerturbingPlan | None) -> int:
-    """Count the rows of an epoch: one for each training cell, or for each control cell and some for each pair."""
-    from sc_c2s.training.plan import LEAST_ROWS
-
-    train = labelled.of("train")
-    if perturbing is None:
-        return max(len(train), 1)
-    control = labelled.perturbations[train] == perturbing.control
-    return max(int(control.sum()), LEAST_ROWS * len(set(labelled.kinds[train[~control]])), 1)
-
-
-def _labelled(cells: Any, conditions: pd.DataFrame, split: pd.Series, used: np.ndarray, *, organism: str | None) -> Any:
-    from sc_c2s.sentences.inverse import log_expression
-    from sc_c2s.training.cells import LabelledCells
-
-    x = cells.matrix()[used]
-    # Of whole cells, also where only some of their genes are used.
-    totals = np.concatenate([np.asarray(block.sum(axis=1)).ravel() for _, block in cells.chunks(all_genes=True)])[used]
-    values = conditions.to_numpy(dtype=object)[used]
-    return LabelledCells(
-        x=x,
-        log=log_expression(x, totals),
-        genes=np.asarray(cells.genes),
-        cells=cells.obs_names.to_numpy()[used],
-        labels=values[:, 0] if values.shape[1] else np.full(len(values), ANY, dtype=object),
-        split=split.to_numpy()[used],
-        groupby=conditions.columns[0] if len(conditions.columns) else ANY,
-        organism=guess_organism(cells.genes) if organism is None else organism,
-        conditions=values,
-        groupings=tuple(conditions.columns),
-    )

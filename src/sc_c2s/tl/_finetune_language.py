@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,8 @@ from sc_c2s.sentences.symbols import guess_organism
 from sc_c2s.training.groups import Groups
 from sc_c2s.training.split import TEST, TRAIN, VALIDATION, split_cells
 
+from ._finetune_cells import Learned
 from ._groups import expression
-from ._params import columns
-
-if TYPE_CHECKING:
-    from sc_c2s.models.directory import ModelCard
 
 LANGUAGE = ("summarize", "ask")
 N_CELLS, N_GENES = 20, 25
@@ -27,8 +24,8 @@ N_CELLS, N_GENES = 20, 25
 def learn_language(
     cells: Cells,
     tasks: tuple[str, ...],
-    *,
     groupby: Sequence[str],
+    *,
     label_key: str | None,
     sample_key: str | None,
     subgroup_key: str | None,
@@ -51,13 +48,8 @@ def learn_language(
     resume: bool,
     generator: np.random.Generator,
     **how: Any,
-) -> tuple[ModelCard, pd.DataFrame, pd.Series]:
-    """Teach a pretrained model to talk about groups of cells.
-
-    Returns
-    -------
-    The card, the history of the training, and the set of each cell.
-    """
+) -> Learned:
+    """Teach a pretrained model to talk about groups of cells; arguments are those of :func:`~sc_c2s.tl.finetune`, read."""
     from sc_c2s.training.language import Wording
     from sc_c2s.training.language_run import items_of, make_language_plan, train_language
     from sc_c2s.training.start import choose
@@ -85,7 +77,7 @@ def learn_language(
         label_key=label_key,
         sample_key=sample_key,
         subgroup_key=subgroup_key,
-        context=columns(context),
+        context=context,
         organism=guess_organism(cells.genes) if organism is None else organism,
     )
     items = items_of(sets, tasks, texts=texts, seed=seed)
@@ -105,13 +97,13 @@ def learn_language(
             "label_key": label_key,
             "sample_key": sample_key,
             "subgroup_key": subgroup_key,
-            "context": list(columns(context)),
+            "context": list(context),
         },
         seed=seed,
         **how,
     )
     card, history = train_language(sets, items, kinds, plan, begin, output_dir=output_dir, resume=resume)
-    return card, history, split
+    return Learned(card, history, split)
 
 
 def split_groups(

@@ -17,7 +17,7 @@ from sc_c2s.training.groups import Groups
 from ._params import columns
 
 if TYPE_CHECKING:
-    from sc_c2s.engine import Conversation, Speaker
+    from sc_c2s.engine import Speaker
 
 ALL = "all cells"
 """Name of the group that is all cells."""
@@ -106,14 +106,14 @@ def label_column(cells: Cells, label_key: str | None) -> str | None:
 
 
 def fit_genes(
-    write: Callable[[int], Sequence[Conversation]], engine: Speaker, *, most: int, max_tokens: int, n_cells: int
+    write: Callable[[int], Sequence[str]], engine: Speaker, *, most: int, max_tokens: int, n_cells: int
 ) -> int:
-    """Find the most genes a cell with which every conversation fits into the model's context.
+    """Find the most genes a cell with which every prompt fits into the model's context.
 
     Parameters
     ----------
     write
-        Writes all conversations with so many genes a cell.
+        Writes all prompts with so many genes a cell.
     engine
         What will read them.
     most
@@ -132,12 +132,12 @@ def fit_genes(
     ValueError
         If even a handful of genes do not fit.
     """
-    if engine.context is None:
+    context = engine.context
+    if context is None:
         return most
 
     def fits(n_genes: int) -> bool:
-        longest = engine.count([engine.written(conversation) for conversation in write(n_genes)]).max(initial=0)
-        return bool(longest + max_tokens <= engine.context)
+        return bool(engine.count(write(n_genes)).max(initial=0) + max_tokens <= context)
 
     if fits(most):
         return most
@@ -147,7 +147,7 @@ def fit_genes(
         low, high = (middle, high) if fits(middle) else (low, middle)
     if low < min(FEWEST_GENES, most):
         raise ValueError(
-            f"{n_cells} cells with {FEWEST_GENES} genes each do not fit into the model's context of {engine.context} tokens: "
-            "show fewer cells with n_cells=, or take a model with gene tokens."
+            f"{n_cells} cells with {FEWEST_GENES} genes each do not fit into the model's context of {context} tokens: show fewer "
+            "cells with n_cells=, or take a model with gene tokens."
         )
     return low

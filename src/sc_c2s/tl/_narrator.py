@@ -140,7 +140,10 @@ def show(
         texts = (found.text(some, n_genes=n, family=narrator.family, vocabulary=vocabulary) for some in drawn.values())
         return [conversation(text, known[name]) for name, text in zip(drawn, texts, strict=True)]
 
-    fitting = fit_genes(write, narrator.engine, most=n_genes, max_tokens=max_tokens, n_cells=n_cells)
+    def prompts(n: int) -> list[str]:
+        return [narrator.engine.written(one) for one in write(n)]
+
+    fitting = fit_genes(prompts, narrator.engine, most=n_genes, max_tokens=max_tokens, n_cells=n_cells)
     if fitting < n_genes:
         logg.info(f"    showing {fitting} genes a cell: {n_genes} do not fit into the model's context")
     params = {

@@ -141,8 +141,9 @@ def _markers(log: sparse.csr_matrix, genes: np.ndarray, group: pd.Series, names:
     known = [name for name in names if 1 < sizes[name] < len(group) - 1]
     if not known or (len(sizes) < 2 and not rest):
         return {name: [] for name in names}
-    obs = pd.DataFrame({"group": group.astype(object).where(group.notna(), "")}, index=group.index.astype(str))
-    table = AnnData(log, obs=obs.astype("category"), var=pd.DataFrame(index=pd.Index(genes.astype(str))))
+    values = pd.Categorical(group.where(group.notna(), ""))
+    obs = pd.DataFrame({"group": values}, index=np.arange(len(group)).astype(str))
+    table = AnnData(log, obs=obs, var=pd.DataFrame(index=pd.Index(genes.astype(str))))
     quiet, sc.settings.verbosity = sc.settings.verbosity, 0
     try:
         sc.tl.rank_genes_groups(table, "group", groups=known, method="t-test", n_genes=10 * N_MARKERS)
