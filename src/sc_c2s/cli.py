@@ -295,6 +295,142 @@ def generate(
         typer.echo(f"generated  {out}")
 
 
+Groupby = Annotated[
+    list[str] | None, typer.Option("--groupby", help="Column of obs with the groups; several are combined.")
+]
+Group = Annotated[list[str] | None, typer.Option("--group", help="Group to look at; by default all.")]
+LabelKey = Annotated[str | None, typer.Option("--label-key", help="Column of obs with cell types, to check claims by.")]
+Context = Annotated[
+    list[str] | None,
+    typer.Option("--context", help="Column of obs that says where cells are from, for example tissue."),
+]
+Evidence = Annotated[
+    bool | None, typer.Option("--evidence/--no-evidence", help="Show the model composition and marker genes as well.")
+]
+NCells = Annotated[int | None, typer.Option("--n-cells", help="Cells of a group in a prompt.", min=1)]
+Talker = Annotated[
+    str, typer.Option("--model", help="smollm2, a folder of c2s finetune, or any causal language model.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+
+
+@app.command()
+def summarize(
+    file: H5ad,
+    groupby: Groupby = None,
+    group: Group = None,
+    model: Talker = "smollm2",
+    label_key: LabelKey = None,
+    context: Context = None,
+    evidence: Evidence = None,
+    style: Annotated[str | None, typer.Option(help="abstract or caption.")] = None,
+    n_cells: NCells = None,
+    n_genes: NGenes = None,
+    out: Annotated[Path | None, typer.Option(help="Where the file with the texts is written.")] = None,
+    layer: Layer = None,
+    use_raw: UseRaw = False,
+    gene_symbols: Symbols = None,
+    mod: Mod = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Describe groups of cells in prose, and check every claim."""
+    with _one_line_errors():
+        from . import _keys, tl
+        from .data import open_results
+
+        data = _read(file)
+        tl.summarize(
+            data,
+            model=model,
+            groupby=groupby,
+            groups=group,
+            style=style,
+            **_shown(label_key, context, evidence, n_cells, n_genes, layer, use_raw, gene_symbols, mod, device, seed),
+        )
+        said = open_results(data, mod).adata.uns[_keys.SUMMARY]
+        _print_texts(said["summaries"], said["claims"])
+        if out is not None:
+            _write(data, out)
+            typer.echo(f"summarized {out}")
+
+
+@app.command()
+def ask(
+    file: H5ad,
+    question: Annotated[str, typer.Argument(help="The question.")],
+    groupby: Groupby = None,
+    group: Group = None,
+    model: Talker = "smollm2",
+    choice: Annotated[
+        list[str] | None, typer.Option("--choice", help="Answer to choose from; give two or more, or none.")
+    ] = None,
+    label_key: LabelKey = None,
+    context: Context = None,
+    evidence: Evidence = None,
+    n_cells: NCells = None,
+    n_genes: NGenes = None,
+    layer: Layer = None,
+    use_raw: UseRaw = False,
+    gene_symbols: Symbols = None,
+    mod: Mod = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Ask a question about groups of cells, and check every claim of the answers."""
+    with _one_line_errors():
+        from . import _keys, tl
+        from .data import open_results
+
+        data = _read(file)
+        tl.ask(
+            data,
+            question,
+            model=model,
+            groupby=groupby,
+            groups=group,
+            choices=choice,
+            **_shown(label_key, context, evidence, n_cells, n_genes, layer, use_raw, gene_symbols, mod, device, seed),
+        )
+        said = open_results(data, mod).adata.uns[_keys.ANSWER]
+        _print_texts(said["answers"], said["claims"])
+
+
+@app.command()
+def chat(
+    file: H5ad,
+    groupby: Groupby = None,
+    group: Annotated[str | None, typer.Option(help="The group to talk about; by default all cells.")] = None,
+    model: Talker = "smollm2",
+    label_key: LabelKey = None,
+    context: Context = None,
+    evidence: Evidence = None,
+    n_cells: NCells = None,
+    n_genes: NGenes = None,
+    layer: Layer = None,
+    use_raw: UseRaw = False,
+    gene_symbols: Symbols = None,
+    mod: Mod = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Talk about a group of cells, turn by turn; an empty line, or the end of the input, ends it."""
+    with _one_line_errors():
+        from .tl._chat import open_chat
+
+        talk = open_chat(
+            _read(file),
+            model=model,
+            groupby=groupby,
+            group=group,
+            **_shown(label_key, context, evidence, n_cells, n_genes, layer, use_raw, gene_symbols, mod, device, seed),
+        )
+        typer.echo(talk.introduction)
+        while question := _next_line():
+            answer, claims = talk.ask(question)
+            typer.echo(f"{answer}\n{_checked(claims)}")
+
+
 @app.command()
 def info() -> None:
     """Print versions and devices, for bug reports."""
@@ -316,6 +452,60 @@ def _one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("c2s: stopped; call it again to go on where a model was being trained.", err=True)
         sys.exit(130)
+
+
+def _shown(
+    label_key: str | None,
+    context: list[str] | None,
+    evidence: bool | None,
+    n_cells: int | None,
+    n_genes: int | None,
+    layer: str | None,
+    use_raw: bool,
+    gene_symbols: str | None,
+    mod: str | None,
+    device: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Arguments of all that talks about groups."""
+    return {
+        "label_key": label_key,
+        "context": context or (),
+        "evidence": evidence,
+        "n_cells": n_cells,
+        "n_genes": n_genes,
+        "layer": layer,
+        "use_raw": use_raw,
+        "gene_symbols": gene_symbols,
+        "mod": mod,
+        "device": device,
+        "rng": seed,
+    }
+
+
+def _print_texts(texts: Any, claims: Any) -> None:
+    for name, row in texts.iterrows():
+        typer.echo(f"\n{name}\n{row['text']}\n{_checked(claims[claims['group'] == name])}")
+
+
+def _checked(claims: Any) -> str:
+    """Say in one line what came of the claims of a text."""
+    counts = claims["verdict"].value_counts()
+    said = [
+        f"{counts[verdict]} {verdict}"
+        for verdict in ("confirmed", "contradicted", "not checkable")
+        if verdict in counts
+    ]
+    wrong = claims.loc[claims["verdict"] == "contradicted"]
+    details = "".join(f"\n    {row.words!r}: said {row.said}, found {row.found}" for row in wrong.itertuples())
+    return f"[{', '.join(said) or 'no claim that can be looked up'}]{details}"
+
+
+def _next_line() -> str:
+    """Read a question; empty at the end of the input."""
+    if sys.stdin.isatty():
+        typer.echo("> ", nl=False)
+    return sys.stdin.readline().strip()
 
 
 def _read(file: Path, *, backed: bool = False) -> Any:

@@ -15,7 +15,7 @@ from sc_c2s.data import open_cells
 from sc_c2s.engine import probabilities
 from sc_c2s.prompts import ask_conversation
 
-from ._narrator import Narrator, Shown, grounded_texts, open_narrator, say, show
+from ._narrator import Shown, grounded_texts, open_narrator, say, set_scene
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -151,10 +151,9 @@ def ask(
         data, mod=mod, layer=layer, use_raw=use_raw, gene_symbols=gene_symbols, mask_var=mask_var, copy=copy
     )
     narrator = open_narrator(model, "ask", device=device, dtype=dtype)
-    shown = show(
+    scene = set_scene(
         cells,
         narrator,
-        lambda text, known: ask_conversation(text, question, choices=choices, evidence=known, history=history),
         groupby=groupby,
         groups=groups,
         label_key=label_key,
@@ -165,18 +164,27 @@ def ask(
         n_cells=n_cells,
         n_genes=n_genes,
         organism=organism,
-        max_tokens=max_tokens,
         seed=int(resolve_rng(rng, random_state).integers(2**31)),
     )
-    closed = {} if choices is None else _chosen(narrator, shown, list(dict.fromkeys(choices)), batch_size)
+    shown = scene.write(
+        lambda text, known: ask_conversation(text, question, choices=choices, evidence=known, history=history),
+        max_tokens=max_tokens,
+    )
+    closed = {} if choices is None else _chosen(shown, list(dict.fromkeys(choices)), batch_size)
     if closed:
         best = closed["choices"][closed["proba"].argmax(axis=1)]
-        said = dict(zip(shown.groups.names, best, strict=True))
+        said = dict(zip(scene.groups.names, best, strict=True))
     else:
-        said = say(narrator, shown, temperature=temperature, batch_size=batch_size)
+        said = say(shown, max_tokens=max_tokens, temperature=temperature, batch_size=batch_size)
     answers, claims = grounded_texts(said, shown, names=names)
     answers.insert(0, "question", question.strip())
-    params = {**shown.params, "question": question.strip(), "temperature": temperature, "n_before": len(history)}
+    params = {
+        **scene.params,
+        "max_tokens": max_tokens,
+        "question": question.strip(),
+        "temperature": temperature,
+        "n_before": len(history),
+    }
     cells.write(uns={key_added: {"answers": answers, "claims": claims, **closed, "params": params}})
     logg.info(
         "    finished",
@@ -186,8 +194,9 @@ def ask(
     return cells.result()
 
 
-def _chosen(narrator: Narrator, shown: Shown, choices: list[str], batch_size: int | None) -> dict[str, np.ndarray]:
+def _chosen(shown: Shown, choices: list[str], batch_size: int | None) -> dict[str, np.ndarray]:
     """Answers to choose from, and the probability of each (groups × choices)."""
-    prompts = [narrator.engine.written(conversation) for conversation in shown.conversations]
-    scores = narrator.engine.score(prompts, choices, batch_size=batch_size)
+    engine = shown.scene.narrator.engine
+    prompts = [engine.written(conversation) for conversation in shown.conversations]
+    scores = engine.score(prompts, choices, batch_size=batch_size)
     return {"choices": np.array(choices, dtype=object), "proba": probabilities(scores)}

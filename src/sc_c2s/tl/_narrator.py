@@ -59,34 +59,76 @@ class Narrator:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Groups as a model is asked about them.
+class Scene:
+    """Groups, and the cells of each that a model is shown.
 
     Attributes
     ----------
+    narrator
+        What is asked.
     groups
         The groups.
-    conversations
-        One for each group.
     cells
-        Numbers of the cells of each group that are in it.
+        Numbers of the cells of each group that are shown.
+    evidence
+        What else is shown of each group.
     n_genes
         Most genes of each cell.
     params
         How all this was chosen, for the record.
     """
 
+    narrator: Narrator
     groups: Groups
-    conversations: list[Conversation]
     cells: dict[str, np.ndarray]
+    evidence: dict[str, str]
     n_genes: int
     params: dict[str, Any]
 
+    def write(self, conversation: Callable[[str, str], Conversation], *, max_tokens: int) -> Shown:
+        """Write what the model is asked about cells (as text), and evidence, with as many genes as fit."""
+        narrator, groups = self.narrator, self.groups
+        vocabulary = groups.genes if narrator.genes is None else np.array(narrator.genes, dtype=object)
 
-def show(
+        def conversations(n: int) -> list[Conversation]:
+            texts = {
+                name: groups.text(some, n_genes=n, family=narrator.family, vocabulary=vocabulary)
+                for name, some in self.cells.items()
+            }
+            return [conversation(text, self.evidence[name]) for name, text in texts.items()]
+
+        def prompts(n: int) -> list[str]:
+            return [narrator.engine.written(one) for one in conversations(n)]
+
+        n_cells = max(map(len, self.cells.values()))
+        fitting = fit_genes(prompts, narrator.engine, most=self.n_genes, max_tokens=max_tokens, n_cells=n_cells)
+        if fitting < self.n_genes:
+            logg.info(f"    showing {fitting} genes a cell: {self.n_genes} do not fit into the model's context")
+        return Shown(self, conversations(fitting), fitting)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a model is asked.
+
+    Attributes
+    ----------
+    scene
+        The groups.
+    conversations
+        One for each group.
+    n_genes
+        Most genes of each cell that are in it.
+    """
+
+    scene: Scene
+    conversations: list[Conversation]
+    n_genes: int
+
+
+def set_scene(
     cells: Cells,
     narrator: Narrator,
-    conversation: Callable[[str, str], Conversation],
     *,
     groupby: str | Sequence[str] | None,
     groups: Iterable[str] | None,
@@ -98,10 +140,9 @@ def show(
     n_cells: int | None,
     n_genes: int | None,
     organism: str | None,
-    max_tokens: int,
     seed: int,
-) -> Shown:
-    """Read the groups of some cells, draw cells of each, and write as many of their genes as fit into a prompt.
+) -> Scene:
+    """Read the groups of some cells, and draw cells of each.
 
     Parameters
     ----------
@@ -109,9 +150,7 @@ def show(
         The cells.
     narrator
         What will be asked.
-    conversation
-        Writes what it is asked about cells (as text), and evidence.
-    groupby, groups, label_key, sample_key, subgroup_key, context, evidence, n_cells, n_genes, organism, max_tokens
+    groupby, groups, label_key, sample_key, subgroup_key, context, evidence, n_cells, n_genes, organism
         As of :func:`~sc_c2s.tl.summarize`.
     seed
         Draws the cells, of each group by itself.
@@ -132,20 +171,6 @@ def show(
         context=columns(context),
         organism=organism,
     )
-    drawn = {name: found.draw(name, n_cells, generator(seed, name)) for name in found.names}
-    known = {name: found.evidence(name) if evidence else "" for name in found.names}
-    vocabulary = found.genes if narrator.genes is None else np.array(narrator.genes, dtype=object)
-
-    def write(n: int) -> list[Conversation]:
-        texts = (found.text(some, n_genes=n, family=narrator.family, vocabulary=vocabulary) for some in drawn.values())
-        return [conversation(text, known[name]) for name, text in zip(drawn, texts, strict=True)]
-
-    def prompts(n: int) -> list[str]:
-        return [narrator.engine.written(one) for one in write(n)]
-
-    fitting = fit_genes(prompts, narrator.engine, most=n_genes, max_tokens=max_tokens, n_cells=n_cells)
-    if fitting < n_genes:
-        logg.info(f"    showing {fitting} genes a cell: {n_genes} do not fit into the model's context")
     params = {
         **narrator.source,
         **cells.params,
@@ -157,22 +182,29 @@ def show(
         "evidence": evidence,
         "n_cells": n_cells,
         "n_genes": n_genes,
-        "max_tokens": max_tokens,
         "organism": organism,
         "family": narrator.family,
         "seed": seed,
     }
-    return Shown(found, write(fitting), drawn, fitting, params)
+    return Scene(
+        narrator,
+        found,
+        cells={name: found.draw(name, n_cells, generator(seed, name)) for name in found.names},
+        evidence={name: found.evidence(name) if evidence else "" for name in found.names},
+        n_genes=n_genes,
+        params=params,
+    )
 
 
-def say(narrator: Narrator, shown: Shown, *, temperature: float, batch_size: int | None) -> dict[str, str]:
+def say(shown: Shown, *, max_tokens: int, temperature: float, batch_size: int | None) -> dict[str, str]:
     """Have the model answer: a text for each group."""
-    names = shown.groups.names
-    said = narrator.engine.chat(
+    scene = shown.scene
+    names, seed = scene.groups.names, scene.params["seed"]
+    said = scene.narrator.engine.chat(
         shown.conversations,
-        max_tokens=shown.params["max_tokens"],
+        max_tokens=max_tokens,
         sampling=Sampling(temperature=temperature),
-        seeds=np.array([generator(shown.params["seed"] + 1, name).integers(2**63) for name in names], dtype=np.uint64),
+        seeds=np.array([generator(seed + 1, name).integers(2**63) for name in names], dtype=np.uint64),
         batch_size=batch_size,
     )
     return dict(zip(names, said, strict=True))
@@ -212,13 +244,13 @@ def grounded_texts(
     """
     rows, claims = {}, []
     for name, text in texts.items():
-        found = grounding(text, shown.groups.facts[name], names=names)
+        found = grounding(text, shown.scene.groups.facts[name], names=names)
         claims.append(found.assign(group=name))
         rows[name] = {
             "text": text,
-            "n_cells": len(shown.cells[name]),
+            "n_cells": len(shown.scene.cells[name]),
             "n_genes": shown.n_genes,
-            "n_members": len(shown.groups.members[name]),
+            "n_members": len(shown.scene.groups.members[name]),
             **grounding_shares(found),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")

@@ -14,7 +14,7 @@ from sc_c2s._random import resolve_rng
 from sc_c2s.data import open_cells
 from sc_c2s.prompts import summarize_conversation
 
-from ._narrator import grounded_texts, open_narrator, say, show
+from ._narrator import grounded_texts, open_narrator, say, set_scene
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -157,10 +157,9 @@ def summarize(
     )
     narrator = open_narrator(model, "summarize", device=device, dtype=dtype)
     style = narrator.asked("style", style, "abstract")
-    shown = show(
+    scene = set_scene(
         cells,
         narrator,
-        lambda text, known: summarize_conversation(text, style=style, evidence=known),
         groupby=groupby,
         groups=groups,
         label_key=label_key,
@@ -171,12 +170,15 @@ def summarize(
         n_cells=n_cells,
         n_genes=n_genes,
         organism=organism,
-        max_tokens=max_tokens,
         seed=int(resolve_rng(rng, random_state).integers(2**31)),
     )
-    said = say(narrator, shown, temperature=temperature, batch_size=batch_size)
+    shown = scene.write(
+        lambda text, known: summarize_conversation(text, style=style, evidence=known),
+        max_tokens=max_tokens,
+    )
+    said = say(shown, max_tokens=max_tokens, temperature=temperature, batch_size=batch_size)
     summaries, claims = grounded_texts(said, shown, names=names)
-    params = {**shown.params, "style": style, "temperature": temperature}
+    params = {**scene.params, "max_tokens": max_tokens, "style": style, "temperature": temperature}
     cells.write(uns={key_added: {"summaries": summaries, "claims": claims, "params": params}})
     logg.info(
         "    finished",
