@@ -15,6 +15,7 @@ from .annotation import (
     reliability,
 )
 from .baselines import annotation_baselines
+from .cell_names import CellNames, CellOntology, cell_ontology
 from .distances import (
     energy_distance,
     frechet_distance,
@@ -27,7 +28,8 @@ from .effects import direction_match, discrimination_score, kendall_delta, pears
 from .facts import GroupFacts, facts_of_groups, group_facts, markers
 from .fold_changes import fold_change_agreement, log_fold_changes, top_gene_overlap, top_genes
 from .generation import generation
-from .ontology import label_credit, ontology_distance, read_cell_ontology
+from .grounding import grounding, grounding_shares
+from .ontology import label_credit, ontology_distance, read_cell_ontology, read_cell_type_names
 from .perturbation import perturbation
 from .perturbation_baselines import perturbation_baselines
 from .programs import change_program_score, program_scores, read_gmt, sentence_program_score
@@ -38,6 +40,8 @@ from .text import bert_score, grounded
 
 __all__ = [
     "HEADINGS",
+    "CellNames",
+    "CellOntology",
     "ChanceCalibration",
     "GroupFacts",
     "annotation",
@@ -45,6 +49,7 @@ __all__ = [
     "annotation_by_label",
     "annotation_table",
     "bert_score",
+    "cell_ontology",
     "chance_calibration_error",
     "change_program_score",
     "confusion",
@@ -59,6 +64,8 @@ __all__ = [
     "generated_sentences",
     "generation",
     "grounded",
+    "grounding",
+    "grounding_shares",
     "group_facts",
     "kendall_delta",
     "kendall_tau",
@@ -76,6 +83,7 @@ __all__ = [
     "r2_delta",
     "rank_weighted_overlap",
     "read_cell_ontology",
+    "read_cell_type_names",
     "read_gmt",
     "reliability",
     "scvi_cells",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
 from math import inf
 from pathlib import Path
+from typing import Any
 
 Parents = Mapping[str, Collection[str]]
 
 REACH = 2
 """By default credit goes as far as to a grandparent or a sibling."""
+
+_EXACT = re.compile(r'"((?:[^"\\]|\\.)+)"\s+EXACT\b')
 
 
 def ontology_distance(parents: Parents, a: str, b: str) -> float:
@@ -84,14 +88,34 @@ def read_cell_ontology(path: str | Path | None = None) -> dict[str, list[str]]:
     Parents of each term (``is_a``), without obsolete terms.
     """
     if path is None:
-        return _packaged()
+        parser = _packaged()
+        return {term: parser.get_term_parents(term) for term in _current(parser)}
     parents: dict[str, list[str]] = {}
     for term in _terms(Path(path)):
-        if "id" in term and term.get("is_obsolete") != ["true"]:
-            parents[term["id"][0]] = term.get("is_a", [])
-    if not parents:
-        raise ValueError(f"{path} holds no term: give an OBO file, in which each begins with [Term].")
+        parents[term["id"][0]] = term.get("is_a", [])
     return parents
+
+
+def read_cell_type_names(path: str | Path | None = None) -> dict[str, list[str]]:
+    """Read how cell types are called.
+
+    Parameters
+    ----------
+    path
+        As for :func:`read_cell_ontology`.
+
+    Returns
+    -------
+    Names of each term, its own first, then its exact synonyms, without obsolete terms.
+    """
+    if path is None:
+        parser = _packaged()
+        return {term: [parser.get_term_label(term), *parser.get_term_synonyms(term)] for term in _current(parser)}
+    names: dict[str, list[str]] = {}
+    for term in _terms(Path(path)):
+        synonyms = [match[1] for line in term.get("synonym", ()) if (match := _EXACT.match(line))]
+        names[term["id"][0]] = [*term.get("name", [])[:1], *synonyms]
+    return names
 
 
 def _ancestors(parents: Parents, term: str) -> dict[str, int]:
@@ -105,8 +129,16 @@ def _ancestors(parents: Parents, term: str) -> dict[str, int]:
     return steps
 
 
-def _terms(path: Path) -> Iterator[dict[str, list[str]]]:
-    """Fields of each term; what follows ``{`` or ``!`` in a line is a remark."""
+def _terms(path: Path) -> list[dict[str, list[str]]]:
+    """Fields of each term that is not obsolete."""
+    terms = [term for term in _stanzas(path) if "id" in term and term.get("is_obsolete") != ["true"]]
+    if not terms:
+        raise ValueError(f"{path} holds no term: give an OBO file, in which each begins with [Term].")
+    return terms
+
+
+def _stanzas(path: Path) -> Iterator[dict[str, list[str]]]:
+    """Fields of every term; what follows ``{`` or ``!`` in a line is a remark."""
     term: dict[str, list[str]] = {}
     inside = False
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -121,7 +153,8 @@ def _terms(path: Path) -> Iterator[dict[str, list[str]]]:
         yield term
 
 
-def _packaged() -> dict[str, list[str]]:
+def _packaged() -> Any:
+    """Reader of the ontologies inside the package."""
     try:
         guide = import_module("cellxgene_ontology_guide.ontology_parser")
     except ImportError:
@@ -129,6 +162,9 @@ def _packaged() -> dict[str, list[str]]:
             "The Cell Ontology comes with cellxgene-ontology-guide, which is not installed; get it with "
             "`pip install cellxgene-ontology-guide`, or give the path of an OBO file."
         ) from None
-    parser = guide.OntologyParser()
+    return guide.OntologyParser()
+
+
+def _current(parser: Any) -> list[str]:
     terms = parser.get_term_label_to_id_map("CL").values()
-    return {term: parser.get_term_parents(term) for term in terms if not parser.is_term_deprecated(term)}
+    return [term for term in terms if not parser.is_term_deprecated(term)]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .naming import longest_names
+
 if TYPE_CHECKING:
     import torch
 
@@ -113,15 +115,7 @@ def _words(text: str) -> list[str]:
 def _named(words: list[str], names: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
     """Names in a text, the longest at each place."""
     longest = max(map(len, names), default=0)
-    found = set()
-    at = 0
-    while at < len(words):
-        spans = (tuple(words[at : at + length]) for length in range(longest, 0, -1))
-        name = next((span for span in spans if span in names), None)
-        if name is not None:
-            found.add(name)
-        at += len(name or (None,))
-    return found
+    return {name for _, _, name in longest_names(words, lambda span: span if span in names else None, longest)}
 
 
 def _packaged() -> Path:

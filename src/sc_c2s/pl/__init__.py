@@ -17,6 +17,7 @@ from ._perturbed_table import perturbed_table
 from ._rank_fit import rank_fit
 from ._screen import screen
 from ._sentence import sentence
+from ._summary import summary
 from ._training import training
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "rank_fit",
     "screen",
     "sentence",
+    "summary",
     "training",
 ]

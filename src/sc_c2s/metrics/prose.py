@@ -1,0 +1,318 @@
+"""What a text says of a group of cells: its statements, without asking whether they are true."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+from .cell_names import CellMention, CellNames, words_of
+from .gene_names import LIST, GeneMention, find_genes
+from .naming import longest_names
+
+
+@dataclass(frozen=True)
+class ContextMention:
+    """A value of a column of ``obs`` that a text names.
+
+    Attributes
+    ----------
+    start, end
+        Its place in the text.
+    column, value
+        The column, and the value as the data have it.
+    """
+
+    start: int
+    end: int
+    column: str
+    value: str
+
+
+Mention = CellMention | GeneMention | ContextMention
+Named = TypeVar("Named", bound=Mention)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One thing that a text says.
+
+    Attributes
+    ----------
+    start, end
+        Its place in the text.
+    about
+        What it is said of; ``None`` for a share of something that is no cell type.
+    says
+        ``"is there"``, ``"is absent"``, ``"is above"``, ``"is not above"``, ``"is below"``, ``"is not below"`` or ``"has a
+        share"``.
+    share
+        Least and largest share that is said.
+    exact
+        Whether that is a number, not a word such as "most".
+    with_it
+        Cell types that have the share together.
+    """
+
+    start: int
+    end: int
+    about: Mention | None
+    says: str
+    share: tuple[float, float] | None = None
+    exact: bool = True
+    with_it: tuple[CellMention, ...] = ()
+
+
+# The words that are understood. First what bounds a clause: a sentence's end, a semicolon, a contrast, the next point of a list.
+_CLAUSE = re.compile(
+    r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)[.!?](?=\s|$)|;|\n\s*(?:\n|(?=[-*•#\d]))|,?\s\b(?:but|while|whereas|although|though)\b"
+)
+_NOT = re.compile(
+    r"(?:n't|\b(?:no|not(?! (?:only|just|merely)\b)|cannot|without|lack\w*(?: of)?|absence of|absent|devoid of|free of|loss of|"
+    r"negative for|neither|nor|never|miss(?:es|ing)|undetect\w+|fail\w* to))\b(?! (?:change|difference)s?\b)",
+    re.IGNORECASE,
+)
+_UP = r"high\w*|up-?regulat\w+|elevat\w+|enrich\w+|increas\w+|ris(?:es?|en|ing)|rose|induc\w+|strong\w*|overexpress\w+"
+_DOWN = r"low(?:er|est|ly)?|down|down-?regulat\w+|reduc\w+|decreas\w+|diminish\w+|deplet\w+|weak\w*|falls?|fell"
+_MARKED = r"(?:mark|characteri[sz]|defin|distinguish)ed by|marker genes?|markers?|signatures?"
+_DIRECTION = re.compile(
+    rf"\b(?:(?P<up>{_UP})|(?P<down>{_DOWN})|(?P<marked>{_MARKED}))\b"
+    r"(?! (?:to|proportions?|fractions?|numbers?|shares?|percentages?|frequenc\w+)\b)",
+    re.IGNORECASE,
+)
+_AFTER = re.compile(
+    r"\s*(?:\([^)]*\)\s*)?(?:(?:expression|levels?|transcripts?|mrnas?|genes?)\s+)*"
+    r"(?:(?:is|are|was|were|be|being|can|could|does|do|did|shows?|showed|remain\w*|appear\w*|has|have|as|among|at|the|its|"
+    r"a|an|most|more|very|all|also|both|express\w*|\w+ly)\s+){0,5}?"
+    rf"(?:(?P<denied>(?:not|no)\s+(?:\w+ly\s+){{0,2}}(?:express\w*|detect\w*|found|observed|present|seen))|"
+    rf"(?P<absent>absent|lacking|missing|undetect\w+|negative)|"
+    rf"(?P<no>(?:not|no longer)\s+(?:\w+ly\s+)?)?(?:(?P<up>up|{_UP})|(?P<down>{_DOWN})|(?P<marked>{_MARKED})))(?!\w)",
+    re.IGNORECASE,
+)
+_COMPARED = re.compile(
+    r"\b(?:unlike|than|compared (?:to|with)|relative to|versus|vs\.?|in contrast to|other than|distinct from|resembl\w+|"
+    r"similar to)\s(?:[\w-]+\s){0,3}$",
+    re.IGNORECASE,
+)
+"""What follows is said of others."""
+_ON = re.compile(r",\s*(?:including|such as|e\.g|namely|like|notably)")
+_REACH = 6  # words between a word and what it is said of
+
+_NUMBER = r"(?<![\w.])(?P<{}>\d+(?:\.\d+)?)"
+_PERCENT = r"\s*(?:%|per\s?cent\b)"
+_OF_GENES = r"(?!\s+(?:of\s+(?:the\s+|all\s+|these\s+)?cells\s+)?(?:that\s+)?(?:express|(?:of\s+(?:the\s+|all\s+)?)?(?:genes|reads|counts|transcripts|UMIs)))"
+_FRACTIONS = {
+    r"two[- ]thirds": 2 / 3,
+    r"three[- ]quarters": 3 / 4,
+    r"(?:a|one)[- ]third": 1 / 3,
+    r"(?:a|one)[- ](?:quarter|fourth)": 1 / 4,
+    r"(?:a|one)[- ]fifth": 1 / 5,
+    r"(?:a|one)[- ]tenth": 1 / 10,
+    r"half": 1 / 2,
+}
+MOST, FEW = (0.5, 1.0), (0.0, 0.15)
+_MOST = (
+    r"mostly|mainly|predominantly|primarily|largely|chiefly|(?:pre)?dominat\w+(?: by)?|(?:the |a )?(?:vast |great )?majority|"
+    r"most(?!\s+(?:\w+ly|abundant|common|frequent|prominent|variable|important|notabl\w+|likely|genes)\b)"
+)
+_FEW = r"(?:a\s+)?few|rare(?:ly)?|scarce|(?:a\s+)?(?:minor|small)\s+(?:number|fraction|proportion|population|subset|share|group)|(?:a\s+)?minority"
+_SHARE = re.compile(
+    rf"(?P<range>(?:between\s+{_NUMBER.format('least')}(?:{_PERCENT})?\s+and\s+|{_NUMBER.format('low')}(?:{_PERCENT})?\s*(?:-|–|to)\s*)"
+    rf"{_NUMBER.format('high')}{_PERCENT}{_OF_GENES})|"
+    rf"(?P<number>{_NUMBER.format('value')}{_PERCENT}{_OF_GENES})|"
+    rf"\b(?P<fraction>{'|'.join(_FRACTIONS)})\b{_OF_GENES}|"
+    rf"\b(?P<most>{_MOST})\b(?!\s+express)|\b(?P<few>{_FEW})\b(?!\s+(?:genes|transcripts|reads|counts|UMIs))",
+    re.IGNORECASE,
+)
+
+
+def read_statements(
+    text: str, *, genes: Container[str], cells: CellNames, context: Mapping[str, Sequence[str]]
+) -> list[Statement]:
+    """Read what a text says of a group of cells.
+
+    Parameters
+    ----------
+    text
+        Prose.
+    genes
+        Symbols of the data.
+    cells
+        Finder of cell types.
+    context
+        Values of each column that describes the cells.
+
+    Returns
+    -------
+    Statements in the order of their places.
+    """
+    mentions = _mentions(text, genes, cells, context)
+    statements: list[Statement] = []
+    for start, end in _clauses(text):
+        inside = [mention for mention in mentions if start <= mention.start < end]
+        read = [*_of_lists(text, start, end, inside)]
+        plain = [s.about for s in read if isinstance(s.about, CellMention) and s.says == "is there"]
+        shares = list(_shares(text, start, end, [about for about in plain if isinstance(about, CellMention)]))
+        bound = [share.about for share in shares]
+        statements += [s for s in read if s.says != "is there" or s.about not in bound] + shares
+    return sorted(statements, key=lambda statement: (statement.start, statement.end))
+
+
+def _mentions(
+    text: str, genes: Container[str], cells: CellNames, context: Mapping[str, Sequence[str]]
+) -> list[Mention]:
+    """All that is named; of what overlaps, cell types come before context and context before genes."""
+    types = [m for m in cells.find(text) if m.labels or len(m.name) > 1 or text[m.start : m.end] not in genes]
+    every: list[Mention] = [*types, *_find_context(text, context), *find_genes(text, genes)]
+    found: list[Mention] = []
+    for mention in every:
+        if all(mention.end <= other.start or other.end <= mention.start for other in found):
+            found.append(mention)
+    return sorted(found, key=lambda mention: mention.start)
+
+
+def _find_context(text: str, context: Mapping[str, Sequence[str]]) -> Iterator[ContextMention]:
+    """Values of columns. A number or a word that says little counts after the name of its column only."""
+    known: dict[str, tuple[str, str]] = {}
+    for column, values in context.items():
+        for value in values:
+            says_little = len(value) < 2 or re.fullmatch(r"[\d.]+|yes|no|true|false|none|other|unknown", value, re.I)
+            known.setdefault(_squeezed(f"{column} {value}" if says_little else value), (column, value))
+    longest = max((len(words_of(f"{column} {value}")) for column, value in known.values()), default=0)
+    words = words_of(text)
+    names = longest_names(
+        [_small(text[word.start : word.end]) for word in words], lambda n: known.get("".join(n)), longest
+    )
+    for first, stop, (column, value) in names:
+        yield ContextMention(words[first].start, words[stop - 1].end, column, value)
+
+
+def _clauses(text: str) -> Iterator[tuple[int, int]]:
+    ends = [0, *(match.end() for match in _CLAUSE.finditer(text)), len(text)]
+    yield from pairwise(ends)
+
+
+def _of_lists(text: str, start: int, end: int, mentions: Sequence[Mention]) -> Iterator[Statement]:
+    """Read what a clause says of each list of genes, cell types or values of context in it."""
+    lists = _lists(text, mentions)
+    free = start
+    followed = [more[0].start for more in lists[1:]] + [end]
+    for these, following in zip(lists, followed, strict=False):
+        before, after = text[free : these[0].start], text[these[-1].end : following]
+        says, used = _said(before, after, isinstance(these[0], GeneMention))
+        free = these[-1].end + used
+        if not _COMPARED.search(before):
+            yield from (Statement(mention.start, mention.end, mention, says) for mention in these)
+
+
+def _lists(text: str, mentions: Sequence[Named]) -> list[list[Named]]:
+    """Mentions of one kind that only commas and the like keep apart are a list."""
+    lists: list[list[Named]] = []
+    for mention in mentions:
+        if lists and type(lists[-1][-1]) is type(mention) and LIST.match(text[lists[-1][-1].end : mention.start]):
+            lists[-1].append(mention)
+        else:
+            lists.append([mention])
+    return lists
+
+
+def _said(before: str, after: str, gene: bool) -> tuple[str, int]:
+    """Find what is said of a list, and how far behind it the words go that say so."""
+    behind = _AFTER.match(after)
+    if behind and (behind["denied"] or behind["absent"]):
+        return "is absent", behind.end()
+    directions = [match for match in _DIRECTION.finditer(before) if _reaches(before[match.end() :])] if gene else []
+    close = bool(directions) and len(before[directions[-1].end() :].split()) < 2
+    if gene and behind and not close:
+        return f"is {'not ' if behind['no'] else ''}{'below' if behind['down'] else 'above'}", behind.end()
+    denied = [match for match in _NOT.finditer(before) if _reaches(before[match.end() :])]
+    if not directions:
+        return "is absent" if denied else "is there", 0
+    last = directions[-1]
+    no = next((match for match in denied if len(before[match.end() : last.start()].split()) < 4), None)
+    if no and last["marked"] and no[0].lower() != "not":
+        return "is absent", 0  # lacks the markers …
+    return f"is {'not ' if no else ''}{'below' if last['down'] else 'above'}", 0
+
+
+def _reaches(between: str) -> bool:
+    if len(between.split()) > _REACH or re.search(r"\b(?:and|or|which)\b", between):
+        return False
+    return "," not in between or bool(_ON.search(between))
+
+
+def _shares(text: str, start: int, end: int, types: Sequence[CellMention]) -> Iterator[Statement]:
+    """Shares that a clause states, each with the cell type next to it."""
+    found = [match for match in _SHARE.finditer(text, start, end) if not any(_inside(match, t) for t in types)]
+    taken: list[tuple[int, int]] = []
+    in_order = "respectively" in text[start:end] and len(found) == len(types)
+    for i, match in enumerate(found):
+        share, exact = _value(match)
+        about = types[i] if in_order else min(types, key=lambda t: _distance(text, match, t), default=None)
+        if about is not None and _is_part_of(text, match, about):
+            about = None
+        if about is None and not exact:
+            continue
+        together: tuple[CellMention, ...] = ()
+        if match["most"] and about is not None:
+            together = tuple(_beside(text, types, about))
+        others = [m.span() for m in found if m is not match] + [(t.start, t.end) for t in types if t != about]
+        words = _span(text, match, about, [*others, *taken])
+        taken.append(words)
+        yield Statement(*words, about, "has a share", share, exact, together)
+
+
+def _value(match: re.Match[str]) -> tuple[tuple[float, float], bool]:
+    if match["range"]:
+        return (float(match["least"] or match["low"]) / 100, float(match["high"]) / 100), True
+    if match["number"]:
+        return (float(match["value"]) / 100,) * 2, True
+    if match["fraction"]:
+        share = next(s for pattern, s in _FRACTIONS.items() if re.fullmatch(pattern, match["fraction"], re.I))
+        return (share, share), True
+    return (MOST if match["most"] else FEW), False
+
+
+def _inside(match: re.Match[str], mention: Mention) -> bool:
+    return mention.start < match.end() and match.start() < mention.end
+
+
+def _distance(text: str, match: re.Match[str], mention: Mention) -> int:
+    """Letters between a share and a cell type; what a comma or an "and" keeps apart is far."""
+    between = text[match.end() : mention.start] if mention.start >= match.end() else text[mention.end : match.start()]
+    return len(between) + 40 * len(re.findall(r",|\band\b", between))
+
+
+def _is_part_of(text: str, match: re.Match[str], mention: Mention) -> bool:
+    """Tell whether it is a share of the type's own cells: "20% of the T cells", "most T cells"."""
+    of = r"\s+of" if not match["most"] else r"(?:\s+of)?"
+    if match["most"] and match[0].lower().endswith(("ly", "by")):
+        return False
+    return bool(re.fullmatch(rf"{of}(?:\s+(?:the|these|all))?\s+", text[match.end() : mention.start]))
+
+
+def _beside(text: str, types: Sequence[CellMention], about: CellMention) -> Iterator[CellMention]:
+    """Find the others of its list."""
+    yield from (mention for these in _lists(text, types) if about in these for mention in these if mention != about)
+
+
+def _span(
+    text: str, match: re.Match[str], about: CellMention | None, others: Sequence[tuple[int, int]]
+) -> tuple[int, int]:
+    """From the share to the type that has it, where nothing else that is claimed is between them."""
+    if about is None:
+        return match.span()
+    start, end = min(match.start(), about.start), max(match.end(), about.end)
+    if any(start < stop and begin < end for begin, stop in others):
+        return match.span()
+    return start, end + (text[end : end + 1] == ")" and "(" in text[start:end])
+
+
+def _small(word: str) -> str:
+    return "".join(w.text for w in words_of(word)) if not word.isascii() else word.casefold()
+
+
+def _squeezed(name: str) -> str:
+    return "".join(_small(name[word.start : word.end]) for word in words_of(name))
