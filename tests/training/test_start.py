@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peft import get_peft_model
 
-from sc_c2s.models import directory, load, nano
+from sc_c2s.models import directory, gene_token_ids, load, nano
 from sc_c2s.training import start
 from sc_c2s.training.start import choose
 
@@ -72,8 +73,6 @@ def test_from_a_pretrained_model(pretrained) -> None:
 
 def adapt(begin: start.Start, path: Path) -> torch.nn.Module:
     """Stands for a training: weights that are not zero."""
-    from peft import get_peft_model
-
     model, tokenizer = begin.open([], {}, False)
     model = get_peft_model(model, begin.peft_config) if begin.peft_config else model
     torch.manual_seed(1)
@@ -107,6 +106,38 @@ def test_an_adapter_is_trained_further(pretrained, tmp_path) -> None:
         opened = load(tmp_path / "second", device="cpu").model(ids).logits
         torch.testing.assert_close(opened, second(ids).logits, rtol=1e-4, atol=1e-5)
         assert not torch.allclose(opened, first(ids).logits)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_copy_of_the_adapter_knows_the_genes_as_they_were_trained(
+    make_llama, piece_tokenizer, tmp_path, tied
+) -> None:
+    """A trainer that compares a model with its start copies the adapter, all but the gene tokens."""
+    make_llama(len(piece_tokenizer), tied=tied).save_pretrained(tmp_path / "base")
+    piece_tokenizer.save_pretrained(tmp_path / "base")
+    begin = choose(tmp_path / "base", **OPTIONS, reads=True)
+    model, tokenizer = begin.open([], {}, False, ["GENE1", "GENE2"])
+    ids = sorted(gene_token_ids(tokenizer).values())
+    model = get_peft_model(model, begin.adapter(tokenizer))
+    for name, weight in model.named_parameters():
+        if "trainable_tokens_delta" in name:
+            weight.data += 1
+    begin.save(model, tokenizer, tmp_path / "first")
+    further, _ = choose(tmp_path / "first", **OPTIONS, reads=True).open([], {}, False)
+    further.add_adapter("ref", further.peft_config["default"])
+    with torch.no_grad():
+        trained = further(torch.tensor([[5, ids[0], 7, ids[1]]])).logits
+        torch.testing.assert_close(trained, model(torch.tensor([[5, ids[0], 7, ids[1]]])).logits)
+        further.set_adapter("ref")
+        torch.testing.assert_close(further(torch.tensor([[5, ids[0], 7, ids[1]]])).logits, trained)
+
+
+def test_gene_tokens_are_for_models_that_read(pretrained) -> None:
+    assert choose(pretrained, **OPTIONS).family == "english"
+    assert choose(pretrained, **OPTIONS, reads=True).family == "marked"
+    assert choose(pretrained, **OPTIONS, reads=True, gene_tokens=False).family == "english"
+    with pytest.raises(ValueError, match="for models that read cells and name them.*leave out gene_tokens="):
+        choose(pretrained, **OPTIONS, gene_tokens=True)
 
 
 def test_the_adapter_of_a_model_from_the_hub_names_its_commit(pretrained, tmp_path, monkeypatch) -> None:

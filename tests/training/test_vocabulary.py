@@ -10,6 +10,7 @@ from sc_c2s.training.vocabulary import (
     explained_variance,
     gene_embeddings,
     informative_genes,
+    most_shown,
     nothing,
     writer_embeddings,
 )
@@ -150,3 +151,9 @@ def test_more_conditions_than_dimensions(x) -> None:
     alike = where @ where.T
     assert min(alike[i, i + 3] for i in range(3)) > 0.8
     assert max(alike[0, 1], alike[0, 2], alike[1, 2]) < 0.5
+
+
+@pytest.mark.parametrize(("n_top", "chosen"), [(10, [0, 2, 3]), (2, [2, 3]), (1, [3])])
+def test_genes_of_the_most_sentences_are_chosen(n_top: int, chosen: list[int]) -> None:
+    sentences = np.array([3, 2, 3, 0, 2, 3])
+    np.testing.assert_array_equal(most_shown(sentences, 5, n_top=n_top), chosen)
