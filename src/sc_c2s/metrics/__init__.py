@@ -16,6 +16,7 @@ from .annotation import (
 )
 from .baselines import annotation_baselines
 from .cell_names import CellNames, CellOntology, cell_ontology
+from .composition import composition_error
 from .distances import (
     energy_distance,
     frechet_distance,
@@ -52,6 +53,7 @@ __all__ = [
     "cell_ontology",
     "chance_calibration_error",
     "change_program_score",
+    "composition_error",
     "confusion",
     "direction_match",
     "discrimination_score",

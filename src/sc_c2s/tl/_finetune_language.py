@@ -70,7 +70,7 @@ def learn_language(
     texts = {str(name): (text,) if isinstance(text, str) else tuple(text) for name, text in (texts or {}).items()}
     if unknown := sorted(set(texts) - set(group.dropna())):
         raise ValueError(f"texts= names the group {unknown[0]!r}, which there is not.")
-    sets, kinds = _sets(
+    sets, kinds = sets_of(
         cells,
         group,
         split,
@@ -137,7 +137,7 @@ def split_groups(
     return split
 
 
-def _sets(
+def sets_of(
     cells: Cells,
     group: pd.Series,
     split: pd.Series,

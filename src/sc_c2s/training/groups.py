@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -146,7 +147,10 @@ def _markers(log: sparse.csr_matrix, genes: np.ndarray, group: pd.Series, names:
     table = AnnData(log, obs=obs, var=pd.DataFrame(index=pd.Index(genes.astype(str))))
     quiet, sc.settings.verbosity = sc.settings.verbosity, 0
     try:
-        sc.tl.rank_genes_groups(table, "group", groups=known, method="t-test", n_genes=10 * N_MARKERS)
+        with warnings.catch_warnings():
+            # Its table grows a column at a time, of which pandas says that it is slow.
+            warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
+            sc.tl.rank_genes_groups(table, "group", groups=known, method="t-test", n_genes=10 * N_MARKERS)
     finally:
         sc.settings.verbosity = quiet
     found = table.uns["rank_genes_groups"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from sc_c2s.engine import Conversation, LocalEngine
+from sc_c2s.metrics.composition import composition_error
+from sc_c2s.metrics.facts import GroupFacts
 from sc_c2s.metrics.grounding import grounding, grounding_shares
 from sc_c2s.prompts import ask_conversation, describe, summarize_conversation
 
@@ -78,6 +81,8 @@ class GroupRows:
         Writes a conversation the way the model reads it.
     seed
         Draws cells and wordings.
+    instead
+        Group whose cells are shown in place of another's: what a model says that reads no cells is the same.
     """
 
     groups: Groups
@@ -86,16 +91,26 @@ class GroupRows:
     vocabulary: np.ndarray
     written: Callable[[Conversation], str]
     seed: int
+    instead: Mapping[str, str] = field(default_factory=dict)
 
     def row(self, item: int, i: int) -> tuple[str, str]:
         """Prompt and completion of the ``i``-th row."""
-        rng = np.random.default_rng([self.seed, item, i])
-        one = self.items[item]
-        text, known = self.wording.cells(self.groups, one.group, self.vocabulary, rng)
-        return self.written(self.conversation(one, text, known)), self.answer(one, rng)
+        rng = self._rng(item, i)
+        conversation = self.conversation(item, rng)
+        return self.written(conversation), self.answer(self.items[item], rng)
 
-    def conversation(self, item: Item, text: str, known: str) -> Conversation:
-        """Ask what is to be said."""
+    def asked(self, item: int) -> Conversation:
+        """Ask for something once, to score it."""
+        return self.conversation(item, self._rng(item, 0))
+
+    def _rng(self, item: int, i: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, item, i])
+
+    def conversation(self, number: int, rng: np.random.Generator) -> Conversation:
+        """Show cells, and ask what is to be said."""
+        item = self.items[number]
+        name = self.instead.get(item.group, item.group)
+        text, known = self.wording.cells(self.groups, name, self.vocabulary, rng)
         if item.question is None:
             return summarize_conversation(text, style=self.wording.style, evidence=known)
         return ask_conversation(text, item.question.text, choices=item.question.choices or None, evidence=known)
@@ -140,7 +155,7 @@ class Talking:
     wording: Wording
     vocabulary: np.ndarray
     seed: int
-    n_judged: int = 48
+    n_judged: int = 24
 
     def rows(self, tokenizer: Any, which: str = TRAIN) -> GroupRows:
         """Rows of a set."""
@@ -189,27 +204,44 @@ def score_items(engine: LocalEngine, rows: GroupRows) -> dict[str, float]:
 
     Returns
     -------
-    For summaries the mean share of claims that are ``confirmed``, ``contradicted`` and ``not_checkable``, and their number
-    ``n_claims``; for questions the ``accuracy``, of each kind as well.
+    For summaries those of :func:`score_texts`; for questions the ``accuracy``, of each kind as well.
     """
     scores: dict[str, float] = {}
     asked = [(i, item) for i, item in enumerate(rows.items) if item.question is not None]
     told = [(i, item) for i, item in enumerate(rows.items) if item.question is None]
     if told:
-        prompts = [_conversation(rows, i, item) for i, item in told]
+        prompts = [rows.asked(i) for i, _ in told]
         said = engine.chat(prompts, max_tokens=MAX_TOKENS)
-        found = [
-            grounding_shares(grounding(text, rows.groups.facts[item.group]))
-            for text, (_, item) in zip(said, told, strict=True)
-        ]
-        scores |= {name: float(np.nanmean([one[name] for one in found])) for name in found[0]}
+        scores |= score_texts(said, [rows.groups.facts[item.group] for _, item in told])
     if asked:
-        answers = answer_questions(engine, [(_conversation(rows, i, item), item.question) for i, item in asked])
+        answers = answer_questions(engine, [(rows.asked(i), item.question) for i, item in asked])
         right = np.array([is_right(text, item.question) for text, (_, item) in zip(answers, asked, strict=True)])
         kinds = np.array([item.question.kind for _, item in asked])
         scores["accuracy"] = float(right.mean())
         scores |= {f"accuracy {kind}": float(right[kinds == kind].mean()) for kind in dict.fromkeys(kinds)}
     return scores
+
+
+def score_texts(texts: Sequence[str], facts: Sequence[GroupFacts]) -> dict[str, float]:
+    """Score summaries by the facts of their groups: means over the texts.
+
+    Parameters
+    ----------
+    texts
+        The summaries.
+    facts
+        Facts of the group of each.
+
+    Returns
+    -------
+    ``n_claims``; the share of all claims together that is ``confirmed``, ``contradicted`` and ``not_checkable``; and the
+    ``composition_error``.
+    """
+    claims = [grounding(text, one) for text, one in zip(texts, facts, strict=True)]
+    shares = grounding_shares(pd.concat(claims, ignore_index=True))
+    shares["n_claims"] /= len(texts)
+    errors = [composition_error(text, one) for text, one in zip(texts, facts, strict=True)]
+    return {**shares, "composition_error": float(np.mean(errors))}
 
 
 def answer_questions(engine: Any, asked: Sequence[tuple[Conversation, Question]]) -> list[str]:
@@ -228,9 +260,3 @@ def answer_questions(engine: Any, asked: Sequence[tuple[Conversation, Question]]
         for i, text in zip(members, texts, strict=True):
             answers[i] = text
     return answers
-
-
-def _conversation(rows: GroupRows, i: int, item: Item) -> Conversation:
-    rng = np.random.default_rng([rows.seed, i, 0])
-    text, known = rows.wording.cells(rows.groups, item.group, rows.vocabulary, rng)
-    return rows.conversation(item, text, known)

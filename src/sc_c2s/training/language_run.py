@@ -25,11 +25,11 @@ from .split import SETS, TRAIN
 from .start import Start
 from .vocabulary import informative_genes
 
-ROWS, EPOCHS = 1_200, (1, 50)
+ROWS, EPOCHS = 800, (1, 50)
 """Rows that a model is shown, and the fewest and most times that each item is among them."""
 TOP_GENES = 1_000
 """Genes that are shown: those that tell the groups apart."""
-BATCH, RATE, PATIENCE, N_EVALUATIONS = 8, 2e-4, 3, 6
+BATCH, RATE, PATIENCE, N_EVALUATIONS = 4, 2e-4, 3, 6
 
 
 @dataclass(frozen=True)

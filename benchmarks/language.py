@@ -1,0 +1,287 @@
+"""What a small language model says about held-out groups of cells, beside a template and beside itself untuned.
+
+    python benchmarks/language.py summaries questions --seeds 1
+    python benchmarks/language.py cost
+    python benchmarks/language.py summaries questions --server NAME   # the same questions to a served model (OPENAI_BASE_URL)
+
+Kang et al., 13 types: groups are the clusters (k-means, blind to labels) of each donor under each condition; two donors are
+held out as test groups, one to choose by. Every model is shown 20 cells of a group. "Shuffled cells" shows the cells of
+another group of the same set (and, where evidence is shown, its evidence): a model that scores the same reads nothing.
+
+Summaries: ``confirmed``, ``contradicted``, ``not_checkable`` are shares of all claims (sc_c2s.metrics.grounding), the
+``composition_error`` is the total variation distance of what is stated, and ``bert_score`` is the F1 against the template with
+MiniLM. Questions: accuracy on questions with known answers; "no cells" answers what was most often right in training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scanpy as sc
+import torch
+from _data import load
+from sklearn.cluster import KMeans
+
+import sc_c2s as c2s
+from sc_c2s.data import open_cells
+from sc_c2s.engine import LocalEngine
+from sc_c2s.metrics import bert_score
+from sc_c2s.models import directory
+from sc_c2s.tl._finetune_language import sets_of
+from sc_c2s.training.groups import Groups
+from sc_c2s.training.language import MAX_TOKENS, GroupRows, Item, Wording, answer_questions, score_texts, template
+from sc_c2s.training.questions import baseline, is_right, questions_about
+
+LABELS, GROUP, SET = "cell_type_seurat", "group", "set"
+N_TEST, FEWEST, N_CLUSTERS = 2, 10, 6
+SHOWN = ("n_claims", "confirmed", "contradicted", "not_checkable", "composition_error", "bert_score")
+
+
+def kang(seed: int) -> sc.AnnData:
+    """Labelled cells, in groups and sets."""
+    adata = load("kang")
+    adata = adata[adata.obs[LABELS].notna()].copy()
+    log = adata.copy()
+    sc.pp.normalize_total(log, target_sum=1e4)
+    sc.pp.log1p(log)
+    sc.pp.highly_variable_genes(log, n_top_genes=2000)
+    sc.pp.pca(log, mask_var="highly_variable", n_comps=20, random_state=0)
+    cluster = KMeans(N_CLUSTERS, random_state=0, n_init=4).fit_predict(log.obsm["X_pca"])
+    obs = adata.obs
+    obs[GROUP] = obs["donor"].astype(str) + " | " + obs["condition"].astype(str) + " | " + cluster.astype(str)
+    obs[GROUP] = obs[GROUP].where(obs.groupby(GROUP)[GROUP].transform("size") >= FEWEST)
+    donors = np.random.default_rng(seed).permutation(sorted(obs["donor"].astype(str).unique()))
+    sets = dict.fromkeys(donors, "train") | {donors[N_TEST]: "validation"} | dict.fromkeys(donors[:N_TEST], "test")
+    obs[SET] = pd.Categorical(obs["donor"].astype(str).map(sets))
+    return adata
+
+
+def read(adata: sc.AnnData) -> dict[str, Groups]:
+    """Groups of each set."""
+    cells = open_cells(adata)
+    split = adata.obs[SET].astype(object).where(adata.obs[GROUP].notna(), np.nan)
+    sets, _ = sets_of(
+        cells,
+        cells.labels(GROUP),
+        split,
+        label_key=LABELS,
+        sample_key=None,
+        subgroup_key=None,
+        context=["condition"],
+        organism="human",
+    )
+    return sets
+
+
+def rotated(names: list[str]) -> dict[str, str]:
+    """Another group for each: half of the list further on, which is of another donor or cluster."""
+    return dict(zip(names, np.roll(names, len(names) // 2), strict=True))
+
+
+def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, seed: int, *, evidence: bool) -> Path:
+    """Train, unless that was done before."""
+    path = home / f"{task}-{'evidence' if evidence else 'cells'}-{seed}"
+    if directory.is_model_directory(path):
+        return path
+    start = time.monotonic()
+    c2s.tl.finetune(
+        adata,
+        groupby=GROUP,
+        task=task,
+        model=args.model,
+        output_dir=path,
+        split_key=SET,
+        label_key=LABELS,
+        context=["condition"],
+        evidence=evidence,
+        n_genes=args.genes,
+        n_epochs=args.epochs,
+        rng=seed,
+    )
+    (path / "minutes.txt").write_text(f"{(time.monotonic() - start) / 60:.1f}")
+    print(adata.uns["c2s_finetune"]["history"].to_string(index=False, float_format="{:.3f}".format), flush=True)
+    return path
+
+
+def minutes(path: Path) -> float:
+    file = path / "minutes.txt"
+    return float(file.read_text()) if file.is_file() else np.nan
+
+
+def rows_for(engine: Any, card: Any, groups: Groups, items: list[Item], *, evidence: bool, genes: int) -> GroupRows:
+    """What a model is asked: as it was trained, or in plain English."""
+    vocabulary = groups.genes if card is None else np.array(card.genes, dtype=object)
+    family = "english" if card is None else card.family
+    return GroupRows(groups, items, Wording(family, 20, genes, evidence=evidence), vocabulary, engine.written, seed=0)
+
+
+def opened(args: argparse.Namespace, path: Path | None) -> tuple[Any, Any]:
+    """Engine, and its card if it was trained."""
+    if path is None and args.server:
+        from sc_c2s.engine import ServerEngine
+
+        return ServerEngine(args.server), None
+    model = c2s.models.load(args.model if path is None else path)
+    return LocalEngine(model.model, model.tokenizer), None if path is None else directory.read(path)
+
+
+def summaries(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
+    """Score what is said about the test groups."""
+    adata = kang(seed)
+    sets = read(adata)
+    test = sets["test"]
+    items = [Item(name) for name in test.names]
+    facts = [test.facts[name] for name in test.names]
+    reference = [template(test, name, style="abstract") for name in test.names]
+    table: dict[str, dict[str, float]] = {}
+
+    def score(name: str, texts: list[str], **more: float) -> None:
+        table[name] = {**score_texts(texts, facts), "bert_score": bert_score(texts, reference)["f1"].mean(), **more}
+        print(f"{name}: {texts[0]}\n", flush=True)
+
+    score("template", reference)
+    score("template of another group", list(np.roll(np.array(reference, dtype=object), len(items) // 2)))
+    for evidence in (True, False) if args.server is None else (True,):
+        what = "evidence" if evidence else "cells alone"
+        engine, card = opened(args, None)
+        rows = rows_for(engine, card, test, items, evidence=evidence, genes=args.genes)
+        score(f"untuned, {what}", engine.chat([rows.asked(i) for i in range(len(items))], max_tokens=MAX_TOKENS))
+        if args.server:
+            continue
+        path = tuned(adata, "summarize", home, args, seed, evidence=evidence)
+        engine, card = opened(args, path)
+        rows = rows_for(engine, card, test, items, evidence=evidence, genes=args.genes)
+        score(
+            f"tuned, {what}",
+            engine.chat([rows.asked(i) for i in range(len(items))], max_tokens=MAX_TOKENS),
+            minutes=minutes(path),
+        )
+        rows = replace(rows, instead=rotated(test.names))
+        score(
+            f"tuned, {what}, shuffled cells",
+            engine.chat([rows.asked(i) for i in range(len(items))], max_tokens=MAX_TOKENS),
+        )
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
+    """Score answers to questions about the test groups."""
+    adata = kang(seed)
+    sets = read(adata)
+    test = sets["test"]
+    asked = questions_about(test, seed=1000 + seed)
+    items = [Item(one.group, question=one) for one in asked]
+    kinds = np.array([one.kind for one in asked])
+    table: dict[str, dict[str, float]] = {}
+
+    def score(name: str, right: np.ndarray, **more: float) -> None:
+        by_kind = {kind: float(right[kinds == kind].mean()) for kind in dict.fromkeys(kinds)}
+        closed = np.array([bool(one.choices) for one in asked])
+        table[name] = {"all": right.mean(), "with choices": right[closed].mean(), **by_kind, "n": len(right), **more}
+
+    def answered(engine: Any, rows: GroupRows) -> np.ndarray:
+        texts = answer_questions(engine, [(rows.asked(i), one) for i, one in enumerate(asked)])
+        return np.array([is_right(text, one) for text, one in zip(texts, asked, strict=True)], dtype=float)
+
+    score("chance", np.array([1 / len(one.choices) if one.choices else 0.0 for one in asked]))
+    guess = baseline(questions_about(sets["train"], seed=seed))
+    score("no cells: most often right", np.array([is_right(guess(one), one) for one in asked], dtype=float))
+    engine, card = opened(args, None)
+    rows = rows_for(engine, card, test, items, evidence=False, genes=args.genes)
+    score("untuned", answered(engine, rows))
+    if args.server is None:
+        path = tuned(adata, "ask", home, args, seed, evidence=False)
+        engine, card = opened(args, path)
+        rows = rows_for(engine, card, test, items, evidence=False, genes=args.genes)
+        score("tuned", answered(engine, rows), minutes=minutes(path))
+        score("tuned, shuffled cells", answered(engine, replace(rows, instead=rotated(test.names))))
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def cost(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
+    """Measure one prompt of 40 cells with 100 genes each, against the bare forward pass over as many tokens."""
+    adata = kang(seed)
+    test = read(adata)["test"]
+    name = max(test.names, key=lambda one: len(test.members[one]))
+    table = {}
+    loaded = c2s.models.load(args.model)
+    for what, family in (("pieces", "english"), ("gene tokens", "marked")):
+        if family == "marked":
+            shown = pd.Series(np.asarray(test.x.sum(axis=0)).ravel(), index=test.genes).nlargest(args.tokens).index
+            loaded = c2s.models.add_gene_tokens(loaded, list(shown))
+            vocabulary = np.array(shown, dtype=object)
+        else:
+            vocabulary = test.genes
+        engine = LocalEngine(loaded.model, loaded.tokenizer, quiet=True)
+        for n_cells, n_genes in ((5, 25), (20, 50), (40, 100)):
+            rows = GroupRows(test, [Item(name)], Wording(family, n_cells, n_genes), vocabulary, engine.written, seed=0)
+            conversation = rows.asked(0)
+            n_tokens = int(engine.count([engine.written(conversation)])[0])
+            row: dict[str, float] = {"tokens": n_tokens}
+            if n_tokens < engine.context:
+                engine.chat([conversation], max_tokens=1)
+                row["seconds"] = timed(lambda c=conversation, e=engine: e.chat([c], max_tokens=1))
+                row["forward pass"] = timed(lambda n=n_tokens, m=loaded.model: bare(m, n))
+                row["ratio"] = row["seconds"] / row["forward pass"]
+                row["ms a token"] = 1000 * row["seconds"] / n_tokens
+            table[f"{n_cells} cells x {n_genes} genes, {what}"] = row
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def timed(run: Any) -> float:
+    """Shortest of three."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def bare(model: Any, n_tokens: int) -> None:
+    with torch.inference_mode():
+        model(input_ids=torch.zeros((1, n_tokens), dtype=torch.long), logits_to_keep=1, use_cache=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="+", choices=["summaries", "questions", "cost"])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--server", help="name of a model on the server that OPENAI_BASE_URL names")
+    parser.add_argument("--genes", type=int, default=25, help="genes of each cell")
+    parser.add_argument("--tokens", type=int, default=2000, help="genes with a token, for the cost")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument(
+        "--keep", type=Path, help="folder for the trained models, which are taken from there the next time"
+    )
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    sc.settings.verbosity = 1
+    with tempfile.TemporaryDirectory() as folder:
+        for what in args.what:
+            tables = []
+            for seed in range(1 if what == "cost" else args.seeds):
+                tables.append(globals()[what](args, seed, args.keep or Path(folder)))
+                print(f"\n{what}, seed {seed}\n{tables[-1].to_string(float_format='{:.3f}'.format)}\n", flush=True)
+            if len(tables) > 1:
+                together = pd.concat(tables, keys=range(len(tables)))
+                for name, table in (
+                    ("mean", together.groupby(level=1).mean()),
+                    ("sd", together.groupby(level=1).std()),
+                ):
+                    print(f"\n{what}, {name} over {len(tables)} seeds")
+                    print(table.loc[tables[0].index].to_string(float_format="{:.3f}".format), flush=True)
+
+
+if __name__ == "__main__":
+    main()
