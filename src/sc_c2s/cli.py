@@ -202,8 +202,18 @@ def finetune(
 @app.command()
 def annotate(
     file: H5ad,
-    model: Annotated[Path, typer.Option(help="Folder that c2s finetune or c2s demo wrote.")],
+    model: Annotated[
+        str,
+        typer.Option(help="Folder that c2s finetune or c2s demo wrote, any causal language model, or one on a server."),
+    ],
     out: Annotated[Path, typer.Option(help="Where the annotated file is written (.h5ad, .h5mu or .zarr).")],
+    engine: Annotated[
+        str, typer.Option(help="Where the model runs: local, or server for the one at $OPENAI_BASE_URL.")
+    ] = "local",
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(help="Label to choose from, once for each; a model that was fine-tuned knows its own."),
+    ] = None,
     unknown_below: Annotated[
         float | None, typer.Option(help='Call cells below this confidence "unknown".', min=0, max=1)
     ] = None,
@@ -211,10 +221,12 @@ def annotate(
     use_raw: UseRaw = False,
     gene_symbols: Symbols = None,
     mod: Mod = None,
-    batch_size: Annotated[int | None, typer.Option(help="Cells read at once by the model.", min=1)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Cells read at once by the model, or requests under way.", min=1)
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
-    """Name the label of every cell with a fine-tuned model."""
+    """Name the label of every cell with a fine-tuned model, or with any that is given the labels."""
     with _one_line_errors():
         import scanpy as sc
 
@@ -224,7 +236,8 @@ def annotate(
         sc.settings.verbosity = "info"
         data = _read(file)
         where: dict[str, Any] = {"layer": layer, "use_raw": use_raw, "gene_symbols": gene_symbols, "mod": mod}
-        tl.annotate(data, model=model, unknown_below=unknown_below, batch_size=batch_size, device=device, **where)
+        where |= {"unknown_below": unknown_below, "batch_size": batch_size, "device": device}
+        tl.annotate(data, model=model, engine=engine, labels=labels, **where)
         _write(data, out)
         typer.echo(open_results(data, mod).obs(_keys.CELL_TYPE).value_counts(dropna=False).to_string())
         typer.echo(f"annotated  {out}")

@@ -5,6 +5,7 @@ from .decoding import Completion
 from .local import LocalEngine
 from .sampling import Sampling
 from .scoring import AnswerTree, probabilities
+from .server import ServerEngine
 
 __all__ = [
     "AnswerTree",
@@ -13,6 +14,7 @@ __all__ = [
     "Engine",
     "LocalEngine",
     "Sampling",
+    "ServerEngine",
     "Speaker",
     "Writer",
     "probabilities",

@@ -28,12 +28,14 @@ UNKNOWN = "unknown"
 N_GENES = 200
 """Sentence for a model that does not say how it wants it."""
 NO_COUNTS, NO_KNOWN_GENE, NAN = "no counts", "no count in a gene that the model reads", "the model returned NaN"
+NONE_OF_THEM = "the model named none of the labels"
 
 
 def annotate(
     data: AnnData | MuData,
     *,
     model: str | Path | LoadedModel | Engine,
+    engine: str = "local",
     labels: Iterable[str] | None = None,
     groupby: str | None = None,
     unknown_below: float | None = None,
@@ -65,7 +67,13 @@ def annotate(
         Annotated data matrix, counts or log-normalised expression.
     model
         Model directory of :func:`~sc_c2s.tl.finetune`, any causal language model (directory, hub id, or what
-        :func:`~sc_c2s.models.load` returned), or an object with a method ``score(prompts, answers)``.
+        :func:`~sc_c2s.models.load` returned), a :class:`~sc_c2s.engine.ServerEngine`, or any other object with a method
+        ``score(prompts, answers)``.
+    engine
+        Where a model that is given by its name runs: ``"local"``, in this process, or ``"server"``, on the
+        OpenAI-compatible server that the environment variable ``OPENAI_BASE_URL`` names, with the key in
+        ``OPENAI_API_KEY`` if it wants one. What the probabilities of a served model mean depends on the server, see
+        :class:`~sc_c2s.engine.ServerEngine`; ``params`` says it under ``scoring``.
     labels
         Labels to choose from, in place of the model's own; fewer or other ones.
     groupby
@@ -73,7 +81,7 @@ def annotate(
     unknown_below
         Cells whose best label is less probable than this are labelled ``"unknown"``.
     batch_size
-        Cells in a batch. By default as many as the device takes.
+        Cells in a batch, or requests to a server under way at once. By default as many as the device takes.
     layer
         Layer to read in place of `X`.
     use_raw
@@ -100,7 +108,8 @@ def annotate(
     ``None``, or the annotated copy. Written are
 
     `adata.obs['c2s_cell_type' | key_added]` : :class:`pandas.Series` (dtype ``category``)
-        Most probable label, or ``"unknown"``. NaN for a cell without a count in a gene that the model reads.
+        Most probable label, or ``"unknown"``. NaN for a cell without a count in a gene that the model reads, or where a served
+        model named none of the labels.
     `adata.obs['c2s_cell_type_confidence' | key_added + '_confidence']` : :class:`pandas.Series` (dtype ``float32``)
         Its probability.
     `adata.obsm['c2s_cell_type_proba' | key_added + '_proba']` : :class:`numpy.ndarray` (dtype ``float32``)
@@ -122,7 +131,7 @@ def annotate(
     if layer is None and not use_raw and gene_symbols is None and mask_var is None:
         where |= _recorded(data, mod, sentence_key)
     cells = open_cells(data, mod=mod, copy=copy, **where)
-    annotator = open_annotator(model, device=device, dtype=dtype).choose(labels, groupby)
+    annotator = open_annotator(model, device=device, dtype=dtype, engine=engine).choose(labels, groupby)
     annotator.check_genes(cells.genes)
 
     stored = _stored(cells, annotator, sentence_key)
@@ -131,7 +140,8 @@ def annotate(
     asked = np.flatnonzero(reasons == "")
     if len(asked):
         proba[asked] = annotator.ask([[view[i] for i in asked] for view in views], batch_size)
-    reasons[(reasons == "") & np.isnan(proba).any(axis=1)] = NAN
+    no_label = NAN if annotator.params["scoring"] is None else NONE_OF_THEM
+    reasons[(reasons == "") & np.isnan(proba).any(axis=1)] = no_label
     failed = reasons != ""
     proba[failed] = np.nan
 

@@ -63,7 +63,8 @@ class Annotator:
         """What was asked, and of whom."""
         names = ("family", "groupby", "temperature", "n_views")
         n_genes = self.recipe.n_genes if self.recipe else None
-        return self.source | {name: getattr(self, name) for name in names} | {"n_genes": n_genes}
+        scoring = getattr(self.engine, "scoring", None)
+        return self.source | {name: getattr(self, name) for name in names} | {"n_genes": n_genes, "scoring": scoring}
 
     def choose(self, labels: Iterable[str] | None, groupby: str | None) -> Annotator:
         """Restrict or extend the labels, and say what they are."""
@@ -102,13 +103,15 @@ class Annotator:
         return probabilities(scores.reshape(len(views), -1, len(answers)), temperature=self.temperature)
 
 
-def open_annotator(model: str | Path | LoadedModel | Engine, *, device: str, dtype: str) -> Annotator:
+def open_annotator(
+    model: str | Path | LoadedModel | Engine, *, device: str, dtype: str, engine: str = "local"
+) -> Annotator:
     """Open a model with what its directory says about annotating."""
-    engine, source, card = open_model(model, "annotate", device=device, dtype=dtype)
+    opened, source, card = open_model(model, "annotate", device=device, dtype=dtype, engine=engine)
     if card is None:
-        return Annotator(engine, source, [])
+        return Annotator(opened, source, [])
     return Annotator(
-        engine,
+        opened,
         source,
         labels=card.labels,
         genes=card.genes,
