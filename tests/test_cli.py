@@ -74,7 +74,7 @@ def test_help_of_every_command_explains_every_option(command) -> None:
         said = lines[i].split("  ")[2:] + ([] if i + 1 == len(lines) else [lines[i + 1]])
         assert any(len(part.strip()) > 5 for part in said), lines[i]
     assert (
-        len(options) == {"demo": 10, "sentences": 7, "finetune": 20, "annotate": 10, "generate": 13, "info": 1}[command]
+        len(options) == {"demo": 10, "sentences": 7, "finetune": 20, "annotate": 12, "generate": 13, "info": 1}[command]
     )
 
 

@@ -53,7 +53,7 @@ class Sampling:
         ----------
         log_prob
             Log-probabilities (rows × columns), -inf where a column is not allowed; one is allowed in each row. With a
-            temperature of 0 this is no question, see :func:`~sc_c2s.engine.race.Race.run`.
+            temperature of 0 this is no question, see ``Race.run``.
         """
         import torch
 
