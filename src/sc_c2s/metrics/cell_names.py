@@ -30,11 +30,12 @@ _BESIDE = re.compile(r"(?:\s{1,2}|\s*[-/–]\s*)?$")
 """What may stand between two words of a name."""
 _NO_MENTION = re.compile(
     r"[\s-]*(?:derived|like|specific|associated|related|receptors?|lineages?|genes?|markers?|signatures?|program\w*|"
-    r"activation|development|differentiation|responses?|factors?|signall?ing)\b",
+    r"atlas\w*|types?|states?|lines?|clono\w+|cycle|death|surface|therap\w+|activation|development|differentiation|responses?|factors?|signall?ing)\b",
     re.IGNORECASE,
 )
 """What follows a name that is part of a longer one: a T cell receptor is no T cell."""
 _SHORT = re.compile(r"..?|[A-Z0-9-]{1,4}")
+_LETTER = re.compile(r"(?<=% )\w(?!\w| cell)|(?<!\w)\w(?= \(\d+(?:\.\d+)? ?%)")
 _LONGEST = 10  # words of a name
 
 
@@ -261,7 +262,8 @@ class CellNames:
                 start, end = run[begin].start, run[stop - 1].end
                 name = tuple(words[begin:stop])
                 mentions.append(CellMention(start, end, text[start:end], name, labels, perhaps))
-        return sorted([*mentions, *self._shared(text, mentions)], key=lambda mention: mention.start)
+        bare = [mention for mention in self._bare(text) if not _overlaps(mention, mentions)]
+        return sorted([*mentions, *bare, *self._shared(text, mentions)], key=lambda mention: mention.start)
 
     def _known(self, name: Name) -> tuple[frozenset[str], frozenset[str]] | None:
         if name not in self._seen:
@@ -283,6 +285,15 @@ class CellNames:
         perhaps = {label for label, own in self._terms.items() if own is None or own in above}
         return frozenset(labels), frozenset(perhaps - labels)
 
+    def _bare(self, text: str) -> list[CellMention]:
+        """Labels of one letter beside a percentage: "13% B", "B (13%)"."""
+        letters = {label for label in self._names if len(label) == 1}
+        places = (match for match in _LETTER.finditer(text) if match[0] in letters)
+        return [
+            CellMention(*place.span(), place[0], name_of(place[0]), frozenset([place[0]]), frozenset())
+            for place in places
+        ]
+
     def _shared(self, text: str, mentions: Sequence[CellMention]) -> list[CellMention]:
         """First parts of names that share their end: the T of "T and B cells", the CD4+ of "CD4+ and CD8+ T cells"."""
         found = []
@@ -292,16 +303,19 @@ class CellNames:
                 continue
             name = (*alone, *mention.name[1:])
             known = self._known(name)
-            taken = any(other.start < before.end(1) and before.start(1) < other.end for other in mentions)
-            if known and known[0] and not taken and len(mention.name) > 1:
+            if known and known[0] and len(mention.name) > 1:
                 found.append(CellMention(*before.span(1), before[1], name, *known))
-        return found
+        return [mention for mention in found if not _overlaps(mention, mentions)]
 
     def _term(self, names: Sequence[Name]) -> str | None:
         """Term of a label, or of the longest end of its names that has one."""
         known = self._ontology.terms if self._ontology else {}
         ends = (name[skipped:] for skipped in range(_LONGEST) for name in names if name[skipped:])
         return next((known[whole] for end in ends for whole in (end, (*end, CELL)) if whole in known), None)
+
+
+def _overlaps(mention: CellMention, others: Iterable[CellMention]) -> bool:
+    return any(mention.start < other.end and other.start < mention.end for other in others)
 
 
 def _content(name: Name) -> Name:
@@ -317,7 +331,7 @@ def _names_this(said: Name, label: Name) -> bool:
         return True
     # without the word "cell", a letter or a marker alone names no cells
     noun = whole[-1]
-    return said[-1] == noun and len(noun) > 1 and not (len(content) == 1 and _is_marker(noun))
+    return said[-1] == noun and (len(content) > 1 or (len(noun) > 1 and not _is_marker(noun)))
 
 
 def _is_marker(word: str) -> bool:

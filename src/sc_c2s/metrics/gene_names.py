@@ -12,7 +12,7 @@ LIST = re.compile(r"\s*(?:,|/|;|&|\band\b|\bor\b|\bnor\b|\bas well as\b|\s|\()+\
 """What stands between the members of a list."""
 
 _TOKEN = re.compile(r"(?<![\w+.-])[^\W_]\w*(?:[-.@]\w+)*(?![\w@])")
-_LOOKS_LIKE_ONE = re.compile(r"(?=.*\d)[A-Z][A-Z0-9]+(?:-[A-Z0-9]+)*")
+_LOOKS_LIKE_ONE = re.compile(r"(?=[A-Z0-9]*\d)[A-Z][A-Z0-9]{2,}(?:-[A-Z0-9]+)*")
 _CAPITALS = re.compile(r"[A-Z][A-Z-]+[A-Z]")
 _OF_A_NAME = re.compile(
     rf"\+|⁺|⁻|[-−](?=\W|$)|[- ]positive\b|(?:\s(?:{'|'.join(sorted(QUALIFIERS))}))*"

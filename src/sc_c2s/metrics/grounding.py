@@ -11,12 +11,13 @@ import pandas as pd
 from .cell_names import CellMention, CellNames, CellOntology
 from .facts import LEAST_SHARE, GroupFacts
 from .gene_names import GeneMention
-from .prose import ContextMention, Statement, read_statements
+from .prose import FEW, MOST, ContextMention, Countable, Statement, read_statements
 
 COLUMNS = ("start", "end", "words", "kind", "said", "found", "verdict")
 CONFIRMED, CONTRADICTED, NOT_CHECKABLE = VERDICTS = ("confirmed", "contradicted", "not checkable")
 
 _OPPOSITE = {CONFIRMED: CONTRADICTED, CONTRADICTED: CONFIRMED, NOT_CHECKABLE: NOT_CHECKABLE}
+_WIDEST = 3  # times the tolerance: a wider range says too little
 _MAJORITY, _HARDLY = 0.5, 0.05  # of the cells: what they have, and what they have not
 
 
@@ -65,8 +66,9 @@ def grounding(
         no, without, absent and the like, that it has none. Names that are narrower than the labels are not checkable, nor
         are shares between none and `min_cells`.
     `proportion`
-        A percentage or a fraction beside a cell type: up to `tolerance` from the share of the labelled cells. "More than"
-        and "about" make no difference. Most, mainly and the like say more than half, few, rare and the like less than 15 %,
+        A percentage or a fraction beside a cell type or a value of context: up to `tolerance` from its share of the
+        labelled cells, or from the range that is said. "More than" and "about" make no difference, and ranges wider than
+        three times the tolerance are not checkable. Most, mainly and the like say more than half, few, rare and the like less than 15 %,
         not none. A share of a type that is not there is wrong, however small. A percentage of anything else is not checkable.
     `context`
         A value of the columns of context says that the cells have it: confirmed where at least half do, contradicted where
@@ -155,7 +157,7 @@ def grounding_shares(claims: pd.DataFrame) -> dict[str, float]:
 def _judged(statement: Statement, facts: GroupFacts, limits: Limits) -> _Claim:
     about = statement.about
     if statement.says == "has a share":
-        return _proportion(statement, facts.composition, limits)
+        return _proportion(statement, facts, limits)
     if isinstance(about, GeneMention):
         return _gene(about, statement.says, facts.genes, limits)
     if isinstance(about, CellMention):
@@ -189,7 +191,7 @@ def _gene(gene: GeneMention, says: str, table: pd.DataFrame, limits: Limits) -> 
 def _cell_type(mention: CellMention, says: str, composition: pd.Series | None, limits: Limits) -> _Claim:
     absent = says == "is absent"
     said = f"{mention.words}: {'none' if absent else 'present'}"
-    same = ("cell type", _meant(mention), absent)
+    same = _presence(mention, absent)
     if composition is None:
         return _Claim("cell type", said, "the cells have no labels", NOT_CHECKABLE, same)
     share, perhaps = _share(composition, mention.labels), _share(composition, mention.perhaps)
@@ -203,36 +205,46 @@ def _cell_type(mention: CellMention, says: str, composition: pd.Series | None, l
     return _Claim("cell type", said, found, _OPPOSITE[verdict] if absent else verdict, same)
 
 
-def _proportion(statement: Statement, composition: pd.Series | None, limits: Limits) -> _Claim:
+def _proportion(statement: Statement, facts: GroupFacts, limits: Limits) -> _Claim:
     assert statement.share is not None
     low, high = statement.share
-    words = _range(low, high) if statement.exact else {1.0: "most", 0.15: "few"}[high]
-    if not isinstance(statement.about, CellMention):
+    words = _range(low, high) if statement.exact else {MOST: "most", FEW: "few"}[statement.share]
+    if statement.about is None:
         same: tuple[object, ...] = ("proportion", None, statement.share)
-        return _Claim("proportion", f"{words} of something", "no cell type beside it", NOT_CHECKABLE, same)
-    mentions = (statement.about, *statement.with_it)
-    said = f"{' and '.join(mention.words for mention in mentions)}: {words}"
-    meant = frozenset().union(*map(_meant, mentions))
-    same, implies = ("proportion", meant, statement.share), ("cell type", _meant(statement.about), False)
-    if composition is None:
+        return _Claim("proportion", f"{words} of something", "nothing beside it to count", NOT_CHECKABLE, same)
+    assert not isinstance(statement.about, GeneMention)
+    parts = (statement.about, *statement.with_it)
+    said = f"{' and '.join(part.words for part in parts)}: {words}"
+    same = ("proportion", frozenset().union(*map(_meant, parts)), statement.share)
+    implies = _presence(statement.about)
+    shares = _shares_of(parts, facts)
+    if shares is None:
         return _Claim("proportion", said, "the cells have no labels", NOT_CHECKABLE, same, implies)
-    labels = frozenset().union(*(mention.labels for mention in mentions))
-    share = _share(composition, labels)
-    perhaps = _share(composition, frozenset().union(*(mention.perhaps for mention in mentions)) - labels)
-    found = _percent(share)
-
-    def right(value: float) -> bool:
-        if not statement.exact:
-            return low < value and (value < high or high == 1)
-        if value == 0 < low:
-            return False  # however small the share, there are none
-        # a little more, so that a difference of just the tolerance is right
-        return low - limits.tolerance - 1e-9 <= value <= high + limits.tolerance + 1e-9
-
-    verdict = CONFIRMED if right(share) else CONTRADICTED
+    share, perhaps = shares
     if perhaps > 0:
-        verdict, found = NOT_CHECKABLE, f"{found}; {_percent(perhaps)} have a label that does not tell"
-    return _Claim("proportion", said, found, verdict, same, implies)
+        found = f"{_percent(share)}; {_percent(perhaps)} have a label that does not tell"
+        return _Claim("proportion", said, found, NOT_CHECKABLE, same, implies)
+    if high - low > _WIDEST * limits.tolerance and statement.exact:
+        return _Claim("proportion", said, _percent(share), NOT_CHECKABLE, same, implies)
+    # a little more, so that a difference of just the tolerance is right
+    slack = limits.tolerance + 1e-9 if statement.exact else 0.0
+    right = low - slack <= share <= high + slack if statement.exact else low < share <= high
+    verdict = CONFIRMED if right and (share > 0 or low == 0 == high) else CONTRADICTED
+    return _Claim("proportion", said, _percent(share), verdict, same, implies)
+
+
+def _shares_of(parts: Sequence[Countable], facts: GroupFacts) -> tuple[float, float] | None:
+    """Share of the cells that have any of these, and of those that may; ``None`` where cells have no labels."""
+    types = [part for part in parts if isinstance(part, CellMention)]
+    if types and facts.composition is None:
+        return None
+    values = {(part.column, part.value) for part in parts if isinstance(part, ContextMention)}
+    of_context = sum(facts.context[column][value] for column, value in values)
+    if not types or facts.composition is None:
+        return of_context, 0.0
+    labels = frozenset().union(*(part.labels for part in types))
+    perhaps = frozenset().union(*(part.perhaps for part in types)) - labels
+    return _share(facts.composition, labels) + of_context, _share(facts.composition, perhaps)
 
 
 def _context(mention: ContextMention, says: str, shares: Mapping[str, float]) -> _Claim:
@@ -245,7 +257,7 @@ def _context(mention: ContextMention, says: str, shares: Mapping[str, float]) ->
     else:
         verdict = CONTRADICTED if share < _HARDLY and other > _MAJORITY else NOT_CHECKABLE
     said = f"{column} is {'not ' if absent else ''}{value}"
-    same = ("context", column, value, absent)
+    same = _presence(mention, absent)
     return _Claim("context", said, f"{_percent(share)} of the cells", _OPPOSITE[verdict] if absent else verdict, same)
 
 
@@ -253,9 +265,16 @@ def _share(composition: pd.Series, labels: frozenset[str]) -> float:
     return float(composition[composition.index.isin(labels)].sum())
 
 
-def _meant(mention: CellMention) -> frozenset[str]:
+def _presence(mention: Countable, absent: bool = False) -> tuple[object, ...]:
+    """Tell the claim that there are such cells, or none, from others."""
+    return "presence", _meant(mention), absent
+
+
+def _meant(mention: Countable) -> frozenset[str]:
     """Tell what a name stands for: two names of the same labels make the same claim."""
-    return mention.labels or frozenset([" ".join(mention.name)])
+    if isinstance(mention, CellMention):
+        return mention.labels or frozenset([" ".join(mention.name)])
+    return frozenset([f"{mention.column} {mention.value}"])
 
 
 def _range(low: float, high: float) -> str:

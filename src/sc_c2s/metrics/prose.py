@@ -21,17 +21,22 @@ class ContextMention:
     ----------
     start, end
         Its place in the text.
+    words
+        That stretch of the text.
     column, value
         The column, and the value as the data have it.
     """
 
     start: int
     end: int
+    words: str
     column: str
     value: str
 
 
 Mention = CellMention | GeneMention | ContextMention
+Countable = CellMention | ContextMention
+"""What cells can have, so that it has a share of them."""
 Named = TypeVar("Named", bound=Mention)
 
 
@@ -44,7 +49,7 @@ class Statement:
     start, end
         Its place in the text.
     about
-        What it is said of; ``None`` for a share of something that is no cell type.
+        What it is said of; ``None`` for a share of something else than cell types and context.
     says
         ``"is there"``, ``"is absent"``, ``"is above"``, ``"is not above"``, ``"is below"``, ``"is not below"`` or ``"has a
         share"``.
@@ -53,7 +58,7 @@ class Statement:
     exact
         Whether that is a number, not a word such as "most".
     with_it
-        Cell types that have the share together.
+        What else has the share with it.
     """
 
     start: int
@@ -62,7 +67,7 @@ class Statement:
     says: str
     share: tuple[float, float] | None = None
     exact: bool = True
-    with_it: tuple[CellMention, ...] = ()
+    with_it: tuple[Countable, ...] = ()
 
 
 # The words that are understood. First what bounds a clause: a sentence's end, a semicolon, a contrast, the next point of a list.
@@ -102,7 +107,12 @@ _REACH = 6  # words between a word and what it is said of
 
 _NUMBER = r"(?<![\w.])(?P<{}>\d+(?:\.\d+)?)"
 _PERCENT = r"\s*(?:%|per\s?cent\b)"
-_OF_GENES = r"(?!\s+(?:of\s+(?:the\s+|all\s+|these\s+)?cells\s+)?(?:that\s+)?(?:express|(?:of\s+(?:the\s+|all\s+)?)?(?:genes|reads|counts|transcripts|UMIs)))"
+_OF_OTHERS = (
+    r"(?!\s+(?:of\s+(?:the\s+|all\s+|these\s+)?cells\s+)?(?:that\s+)?"
+    r"(?:express|(?:of\s+(?:the\s+|all\s+)?)?(?:genes|reads|counts|transcripts|UMIs)|"
+    r"(?:high|low|great)er|more|less|fewer|increas|decreas|reduc))"
+)
+"""What follows a percentage that is no share of the cells."""
 _FRACTIONS = {
     r"two[- ]thirds": 2 / 3,
     r"three[- ]quarters": 3 / 4,
@@ -112,20 +122,24 @@ _FRACTIONS = {
     r"(?:a|one)[- ]tenth": 1 / 10,
     r"half": 1 / 2,
 }
+_ELSEWHERE = re.compile(r",|\b(?:among|for|from|in|on|to|with|within|express\w*|which)\b", re.IGNORECASE)
 MOST, FEW = (0.5, 1.0), (0.0, 0.15)
 _MOST = (
     r"mostly|mainly|predominantly|primarily|largely|chiefly|(?:pre)?dominat\w+(?: by)?|(?:the |a )?(?:vast |great )?majority|"
-    r"most(?!\s+(?:\w+ly|abundant|common|frequent|prominent|variable|important|notabl\w+|likely|genes)\b)"
+    r"most(?=\s+(?:of|are|were|cells|\w+\s+cells\s+(?:are|were))\b)"
 )
 _FEW = r"(?:a\s+)?few|rare(?:ly)?|scarce|(?:a\s+)?(?:minor|small)\s+(?:number|fraction|proportion|population|subset|share|group)|(?:a\s+)?minority"
 _SHARE = re.compile(
     rf"(?P<range>(?:between\s+{_NUMBER.format('least')}(?:{_PERCENT})?\s+and\s+|{_NUMBER.format('low')}(?:{_PERCENT})?\s*(?:-|–|to)\s*)"
-    rf"{_NUMBER.format('high')}{_PERCENT}{_OF_GENES})|"
-    rf"(?P<number>{_NUMBER.format('value')}{_PERCENT}{_OF_GENES})|"
-    rf"\b(?P<fraction>{'|'.join(_FRACTIONS)})\b{_OF_GENES}|"
+    rf"{_NUMBER.format('high')}{_PERCENT}{_OF_OTHERS})|"
+    rf"(?P<number>{_NUMBER.format('value')}{_PERCENT}{_OF_OTHERS})|"
+    rf"\b(?P<fraction>{'|'.join(_FRACTIONS)})\b{_OF_OTHERS}|"
     rf"\b(?P<most>{_MOST})\b(?!\s+express)|\b(?P<few>{_FEW})\b(?!\s+(?:genes|transcripts|reads|counts|UMIs))",
     re.IGNORECASE,
 )
+
+
+_SAYS_LITTLE = re.compile(r"\d{1,2}|\d*\.\d*|yes|no|true|false|none|other|unknown", re.IGNORECASE)
 
 
 def read_statements(
@@ -153,8 +167,8 @@ def read_statements(
     for start, end in _clauses(text):
         inside = [mention for mention in mentions if start <= mention.start < end]
         read = [*_of_lists(text, start, end, inside)]
-        plain = [s.about for s in read if isinstance(s.about, CellMention) and s.says == "is there"]
-        shares = list(_shares(text, start, end, [about for about in plain if isinstance(about, CellMention)]))
+        plain = [s.about for s in read if isinstance(s.about, Countable) and s.says == "is there"]
+        shares = list(_shares(text, start, end, plain))
         bound = [share.about for share in shares]
         statements += [s for s in read if s.says != "is there" or s.about not in bound] + shares
     return sorted(statements, key=lambda statement: (statement.start, statement.end))
@@ -178,15 +192,18 @@ def _find_context(text: str, context: Mapping[str, Sequence[str]]) -> Iterator[C
     known: dict[str, tuple[str, str]] = {}
     for column, values in context.items():
         for value in values:
-            says_little = len(value) < 2 or re.fullmatch(r"[\d.]+|yes|no|true|false|none|other|unknown", value, re.I)
-            known.setdefault(_squeezed(f"{column} {value}" if says_little else value), (column, value))
-    longest = max((len(words_of(f"{column} {value}")) for column, value in known.values()), default=0)
+            known.setdefault(_squeezed(f"{column} {value}"), (column, value))
+            known.setdefault(_squeezed(f"{column} is {value}"), (column, value))
+            if len(value) > 1 and not _SAYS_LITTLE.fullmatch(value):
+                known.setdefault(_squeezed(value), (column, value))
+    longest = max((len(words_of(f"{column} is {value}")) for column, value in known.values()), default=0)
     words = words_of(text)
     names = longest_names(
         [_small(text[word.start : word.end]) for word in words], lambda n: known.get("".join(n)), longest
     )
     for first, stop, (column, value) in names:
-        yield ContextMention(words[first].start, words[stop - 1].end, column, value)
+        start, end = words[first].start, words[stop - 1].end
+        yield ContextMention(start, end, text[start:end], column, value)
 
 
 def _clauses(text: str) -> Iterator[tuple[int, int]]:
@@ -243,7 +260,7 @@ def _reaches(between: str) -> bool:
     return "," not in between or bool(_ON.search(between))
 
 
-def _shares(text: str, start: int, end: int, types: Sequence[CellMention]) -> Iterator[Statement]:
+def _shares(text: str, start: int, end: int, types: Sequence[Countable]) -> Iterator[Statement]:
     """Shares that a clause states, each with the cell type next to it."""
     found = [match for match in _SHARE.finditer(text, start, end) if not any(_inside(match, t) for t in types)]
     taken: list[tuple[int, int]] = []
@@ -253,9 +270,9 @@ def _shares(text: str, start: int, end: int, types: Sequence[CellMention]) -> It
         about = types[i] if in_order else min(types, key=lambda t: _distance(text, match, t), default=None)
         if about is not None and _is_part_of(text, match, about):
             about = None
-        if about is None and not exact:
+        if not exact and (about is None or not _next_to(text, match, about)):
             continue
-        together: tuple[CellMention, ...] = ()
+        together: tuple[Countable, ...] = ()
         if match["most"] and about is not None:
             together = tuple(_beside(text, types, about))
         others = [m.span() for m in found if m is not match] + [(t.start, t.end) for t in types if t != about]
@@ -266,7 +283,8 @@ def _shares(text: str, start: int, end: int, types: Sequence[CellMention]) -> It
 
 def _value(match: re.Match[str]) -> tuple[tuple[float, float], bool]:
     if match["range"]:
-        return (float(match["least"] or match["low"]) / 100, float(match["high"]) / 100), True
+        low, high = sorted(float(end) / 100 for end in (match["least"] or match["low"], match["high"]))
+        return (low, high), True
     if match["number"]:
         return (float(match["value"]) / 100,) * 2, True
     if match["fraction"]:
@@ -285,6 +303,12 @@ def _distance(text: str, match: re.Match[str], mention: Mention) -> int:
     return len(between) + 40 * len(re.findall(r",|\band\b", between))
 
 
+def _next_to(text: str, match: re.Match[str], mention: Mention) -> bool:
+    """Tell whether a word such as "mostly" is said of a cell type: few words and none of place stand between them."""
+    between = text[match.end() : mention.start] or text[mention.end : match.start()]
+    return len(between.split()) <= _REACH - 1 and not _ELSEWHERE.search(between)
+
+
 def _is_part_of(text: str, match: re.Match[str], mention: Mention) -> bool:
     """Tell whether it is a share of the type's own cells: "20% of the T cells", "most T cells"."""
     of = r"\s+of" if not match["most"] else r"(?:\s+of)?"
@@ -293,14 +317,12 @@ def _is_part_of(text: str, match: re.Match[str], mention: Mention) -> bool:
     return bool(re.fullmatch(rf"{of}(?:\s+(?:the|these|all))?\s+", text[match.end() : mention.start]))
 
 
-def _beside(text: str, types: Sequence[CellMention], about: CellMention) -> Iterator[CellMention]:
+def _beside(text: str, types: Sequence[Countable], about: Countable) -> Iterator[Countable]:
     """Find the others of its list."""
     yield from (mention for these in _lists(text, types) if about in these for mention in these if mention != about)
 
 
-def _span(
-    text: str, match: re.Match[str], about: CellMention | None, others: Sequence[tuple[int, int]]
-) -> tuple[int, int]:
+def _span(text: str, match: re.Match[str], about: Mention | None, others: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """From the share to the type that has it, where nothing else that is claimed is between them."""
     if about is None:
         return match.span()

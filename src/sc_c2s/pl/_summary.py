@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from sc_c2s import _keys
 from sc_c2s.data import open_results
 
 from ._axes import BLUE, GREY, RED, hand_over
@@ -20,15 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mudata import MuData
 
-KEY = "c2s_summary"
-
 
 class _Style(NamedTuple):
     """How words look."""
 
     colour: str = "black"
     weight: str = "normal"
-    slant: str = "normal"
+    slant: Literal["normal", "italic"] = "normal"
     line: float | None = None  # height of a line over the words, in font sizes from their foot
 
 
@@ -72,7 +71,7 @@ class _Block(NamedTuple):
 def summary(
     data: AnnData | MuData,
     *,
-    key: str = KEY,
+    key: str = _keys.SUMMARY,
     groups: str | Sequence[str] | None = None,
     mod: str | None = None,
     width: float = 8.0,
