@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 from scanpy import logging as logg
 
 from sc_c2s import _keys
+from sc_c2s._random import resolve_rng
 from sc_c2s.data import Cells, open_cells
 from sc_c2s.sentences.recipe import Recipe
 from sc_c2s.sentences.text import as_text, read_sentences
@@ -28,7 +30,8 @@ UNKNOWN = "unknown"
 N_GENES = 200
 """Sentence for a model that does not say how it wants it."""
 NO_COUNTS, NO_KNOWN_GENE, NAN = "no counts", "no count in a gene that the model reads", "the model returned NaN"
-NONE_OF_THEM = "the model named none of the labels"
+NONE_OF_THEM, NO_GROUP = "the model named none of the labels", "in no group"
+LEVELS = ("cell", "group")
 
 
 def annotate(
@@ -38,6 +41,9 @@ def annotate(
     engine: str = "local",
     labels: Iterable[str] | None = None,
     groupby: str | None = None,
+    level: str = "cell",
+    group_key: str | None = None,
+    n_cells: int | None = None,
     unknown_below: float | None = None,
     batch_size: int | None = None,
     layer: str | None = None,
@@ -49,6 +55,8 @@ def annotate(
     key_added: str = _keys.CELL_TYPE,
     device: str = "auto",
     dtype: str = "auto",
+    rng: int | np.random.Generator | None = 0,
+    random_state: int | np.random.Generator | None = None,
     copy: bool = False,
 ) -> AnnData | MuData | None:
     """Annotate cells with a language model.
@@ -78,6 +86,13 @@ def annotate(
         Labels to choose from, in place of the model's own; fewer or other ones.
     groupby
         What a label is, as the model is asked for it; by default what it was trained on.
+    level
+        ``"cell"`` gives every cell a label of its own. ``"group"`` shows a model, one that was trained on prose, several cells of each
+        group of ``group_key`` in one prompt, and gives all cells of the group one label: a tissue, a condition, a disease.
+    group_key
+        Column of `obs` with the groups.
+    n_cells
+        Cells of a group that are shown, by default 20: drawn, of each group by itself.
     unknown_below
         Cells whose best label is less probable than this are labelled ``"unknown"``.
     batch_size
@@ -100,6 +115,10 @@ def annotate(
         ``"cpu"``, ``"cuda"``, …; ``"auto"`` takes a GPU where there is one.
     dtype
         Number format of the weights, see :func:`~sc_c2s.models.load`.
+    rng
+        Seed of the cells of a group that are shown.
+    random_state
+        The same under its older name.
     copy
         Return a copy in place of writing to `data`.
 
@@ -116,7 +135,8 @@ def annotate(
         Probability of every label, cells × labels.
     `adata.uns['c2s_cell_type' | key_added]` : :class:`dict`
         ``labels`` in the order of the columns, ``params``, and the cells that got none: ``n_failed`` and
-        ``failures``, a table of cells and reasons.
+        ``failures``, a table of cells and reasons. With ``level="group"`` also ``groups``: a table with the ``label`` of each group, its
+        ``confidence``, and the number of cells and genes that were shown.
 
     Examples
     --------
@@ -126,6 +146,7 @@ def annotate(
     """
     if unknown_below is not None and not 0 <= unknown_below <= 1:
         raise ValueError(f"unknown_below={unknown_below} is not a probability; use a number from 0 to 1.")
+    _check_level(level, group_key, n_cells)
     start = logg.info("annotating cells")
     where: dict[str, Any] = {"layer": layer, "use_raw": use_raw, "gene_symbols": gene_symbols, "mask_var": mask_var}
     if layer is None and not use_raw and gene_symbols is None and mask_var is None:
@@ -134,28 +155,31 @@ def annotate(
     annotator = open_annotator(model, device=device, dtype=dtype, engine=engine).choose(labels, groupby)
     annotator.check_genes(cells.genes)
 
-    stored = _stored(cells, annotator, sentence_key)
-    views, reasons = _make(cells, annotator) if stored is None else ([stored], _no_words(stored, NO_COUNTS))
-    proba = np.full((cells.n_obs, len(annotator.labels)), np.nan, dtype=np.float32)
-    asked = np.flatnonzero(reasons == "")
-    if len(asked):
-        proba[asked] = annotator.ask([[view[i] for i in asked] for view in views], batch_size)
+    if level == "group":
+        seed = int(resolve_rng(rng, random_state).integers(2**31))
+        asked = _of_groups(cells, annotator, group_key, n_cells, seed=seed, batch_size=batch_size)
+    else:
+        asked = _of_cells(cells, annotator, sentence_key, batch_size=batch_size)
+    proba, reasons = asked.proba, asked.reasons
     no_label = NAN if annotator.params["scoring"] is None else NONE_OF_THEM
     reasons[(reasons == "") & np.isnan(proba).any(axis=1)] = no_label
     failed = reasons != ""
     proba[failed] = np.nan
 
     label, confidence = _decide(proba, annotator.labels, unknown_below)
-    used = {"unknown_below": unknown_below, "sentences": "made" if stored is None else sentence_key}
     cells.write(
         obs={key_added: label, _keys.confidence(key_added): confidence},
         obsm={_keys.proba(key_added): proba},
         uns={
             key_added: {
                 "labels": np.array(annotator.labels, dtype=object),
-                "params": annotator.params | cells.params | used,
+                "params": annotator.params
+                | cells.params
+                | {"level": level, "unknown_below": unknown_below}
+                | asked.params,
                 "n_failed": int(failed.sum()),
                 "failures": pd.DataFrame({"reason": reasons[failed]}, index=cells.obs_names[failed]),
+                **asked.more,
             }
         },
     )
@@ -168,6 +192,63 @@ def annotate(
         f"(adata.obs)\n    {_keys.proba(key_added)!r}, the probability of every label (adata.obsm)",
     )
     return cells.result()
+
+
+@dataclass
+class _Asked:
+    """What a model said of each cell.
+
+    Attributes
+    ----------
+    proba
+        Probabilities of the labels (cells × labels).
+    reasons
+        Why a cell was not asked about; empty where it was.
+    params, more
+        How it was asked, and what else came of it, for the record.
+    """
+
+    proba: np.ndarray
+    reasons: np.ndarray
+    params: dict[str, Any]
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def _check_level(level: str, group_key: str | None, n_cells: int | None) -> None:
+    if level not in LEVELS:
+        raise ValueError(f"There is no level {level!r}; choose from {', '.join(map(repr, LEVELS))}.")
+    if level == "group" and group_key is None:
+        raise ValueError("group_key= is missing: name the column of obs whose groups get a label each.")
+    if level == "cell" and (group_key is not None or n_cells is not None):
+        raise ValueError("group_key= and n_cells= are for level='group': leave them out.")
+
+
+def _of_cells(cells: Cells, annotator: Annotator, sentence_key: str, *, batch_size: int | None) -> _Asked:
+    """Ask about every cell by itself."""
+    stored = _stored(cells, annotator, sentence_key)
+    views, reasons = _make(cells, annotator) if stored is None else ([stored], _no_words(stored, NO_COUNTS))
+    proba = np.full((cells.n_obs, len(annotator.labels)), np.nan, dtype=np.float32)
+    asked = np.flatnonzero(reasons == "")
+    if len(asked):
+        proba[asked] = annotator.ask([[view[i] for i in asked] for view in views], batch_size)
+    return _Asked(proba, reasons, {"sentences": "made" if stored is None else sentence_key})
+
+
+def _of_groups(
+    cells: Cells, annotator: Annotator, group_key: str | None, n_cells: int | None, *, seed: int, batch_size: int | None
+) -> _Asked:
+    """Ask about every group, and give its cells what was said of it."""
+    from ._annotate_groups import ask_groups
+
+    assert group_key is not None
+    group = cells.labels(group_key)
+    table, of_group = ask_groups(cells, annotator, group, n_cells=n_cells, seed=seed, batch_size=batch_size)
+    place = table.index.get_indexer(group.astype(object).where(group.notna(), ""))
+    proba = of_group.astype(np.float32)[place]
+    best, confidence = _decide(of_group, annotator.labels, None)
+    more = {"groups": table.assign(label=pd.Series(best, index=table.index).astype(object), confidence=confidence)}
+    reasons = np.where(place < 0, NO_GROUP, "").astype(object)
+    return _Asked(proba, reasons, {"group_key": group_key, "seed": seed}, more)
 
 
 def _recorded(data: AnnData | MuData, mod: str | None, key: str) -> dict[str, Any]:

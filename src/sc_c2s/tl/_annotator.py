@@ -98,9 +98,13 @@ class Annotator:
             for view in views
             for sentence in view
         ]
+        return self.probabilities(prompts, batch_size, n_views=len(views))
+
+    def probabilities(self, prompts: list[str], batch_size: int | None, *, n_views: int = 1) -> np.ndarray:
+        """Probabilities of the labels behind prompts (prompts × labels), of which views follow each other and are averaged."""
         answers = [annotate_answer(label, self.family) for label in self.labels]
         scores = np.asarray(self.engine.score(prompts, answers, batch_size=batch_size))
-        return probabilities(scores.reshape(len(views), -1, len(answers)), temperature=self.temperature)
+        return probabilities(scores.reshape(n_views, -1, len(answers)), temperature=self.temperature)
 
 
 def open_annotator(

@@ -32,6 +32,7 @@ def ask(
     question: str,
     *,
     model: str | Path | LoadedModel | Speaker,
+    engine: str = "local",
     groupby: str | Sequence[str] | None = None,
     groups: Iterable[str] | None = None,
     choices: Sequence[str] | None = None,
@@ -74,6 +75,9 @@ def ask(
     model
         Model directory of :func:`~sc_c2s.tl.finetune` (``task="ask"``), any causal language model (``"smollm2"``, a directory, a
         hub id, or what :func:`~sc_c2s.models.load` returned), or an engine that talks.
+    engine
+        Where a model that is given by its name runs: ``"local"``, in this process, or ``"server"``, on the OpenAI-compatible server
+        that the environment variable ``OPENAI_BASE_URL`` names, see :class:`~sc_c2s.engine.ServerEngine`.
     groupby
         Column of `obs` with the groups, or several, whose combinations are the groups; ``None`` for all cells as one group.
     groups
@@ -119,7 +123,8 @@ def ask(
     `adata.uns['c2s_answer' | key_added]` : :class:`dict`
         ``"answers"``: :class:`~pandas.DataFrame`, a row for each group, with the ``question``, the ``text`` of the answer, and what
         ``"summaries"`` of :func:`~sc_c2s.tl.summarize` has. ``"claims"``, as there. With ``choices`` also ``"choices"`` and
-        ``"proba"``: :class:`~numpy.ndarray`, the probability of each (groups × choices). ``"params"``.
+        ``"proba"``: :class:`~numpy.ndarray`, the probability of each (groups × choices); where a served model named none of them, the
+        text is empty and they are NaN. ``"params"``.
 
     Raises
     ------
@@ -150,7 +155,7 @@ def ask(
     cells = open_cells(
         data, mod=mod, layer=layer, use_raw=use_raw, gene_symbols=gene_symbols, mask_var=mask_var, copy=copy
     )
-    narrator = open_narrator(model, "ask", device=device, dtype=dtype)
+    narrator = open_narrator(model, "ask", device=device, dtype=dtype, engine=engine)
     scene = set_scene(
         cells,
         narrator,
@@ -172,8 +177,9 @@ def ask(
     )
     closed = {} if choices is None else _chosen(shown, list(dict.fromkeys(choices)), batch_size)
     if closed:
-        best = closed["choices"][closed["proba"].argmax(axis=1)]
-        said = dict(zip(scene.groups.names, best, strict=True))
+        failed = np.isnan(closed["proba"]).any(axis=1)
+        best = closed["choices"][np.where(failed, 0, closed["proba"].argmax(axis=1))]
+        said = dict(zip(scene.groups.names, np.where(failed, "", best).tolist(), strict=True))
     else:
         said = say(shown, max_tokens=max_tokens, temperature=temperature, batch_size=batch_size)
     answers, claims = grounded_texts(said, shown, names=names)

@@ -75,6 +75,7 @@ def open_chat(
     model: str | Path | LoadedModel | Speaker,
     groupby: str | Sequence[str] | None,
     group: str | None,
+    engine: str = "local",
     names: Mapping[str, Sequence[str]] | None = None,
     layer: str | None,
     use_raw: bool,
@@ -90,7 +91,7 @@ def open_chat(
             "A conversation is about one group: name it with --group, or leave out --groupby for all cells."
         )
     cells = open_cells(data, mod=mod, layer=layer, use_raw=use_raw, gene_symbols=gene_symbols, writable=False)
-    narrator = open_narrator(model, "ask", device=device, dtype="auto")
+    narrator = open_narrator(model, "ask", device=device, dtype="auto", engine=engine)
     scene = set_scene(
         cells,
         narrator,

@@ -210,12 +210,14 @@ def say(shown: Shown, *, max_tokens: int, temperature: float, batch_size: int | 
     return dict(zip(names, said, strict=True))
 
 
-def open_narrator(model: str | Path | LoadedModel | Speaker, task: str, *, device: str, dtype: str) -> Narrator:
+def open_narrator(
+    model: str | Path | LoadedModel | Speaker, task: str, *, device: str, dtype: str, engine: str = "local"
+) -> Narrator:
     """Open a model with what its directory says about groups of cells."""
-    engine, source, card = open_model(model, task, device=device, dtype=dtype)
+    opened, source, card = open_model(model, task, device=device, dtype=dtype, engine=engine)
     if card is None:
-        return Narrator(engine, source)
-    return Narrator(engine, source, family=card.family, genes=card.genes, usual=card.language)
+        return Narrator(opened, source)
+    return Narrator(opened, source, family=card.family, genes=card.genes, usual=card.language)
 
 
 def generator(seed: int, name: str) -> np.random.Generator:

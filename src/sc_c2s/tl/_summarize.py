@@ -30,6 +30,7 @@ def summarize(
     data: AnnData | MuData,
     *,
     model: str | Path | LoadedModel | Speaker,
+    engine: str = "local",
     groupby: str | Sequence[str] | None,
     groups: Iterable[str] | None = None,
     label_key: str | None = None,
@@ -69,6 +70,9 @@ def summarize(
     model
         Model directory of :func:`~sc_c2s.tl.finetune` (``task="summarize"``), any causal language model (``"smollm2"``, a
         directory, a hub id, or what :func:`~sc_c2s.models.load` returned), or an engine that talks.
+    engine
+        Where a model that is given by its name runs: ``"local"``, in this process, or ``"server"``, on the OpenAI-compatible server
+        that the environment variable ``OPENAI_BASE_URL`` names, see :class:`~sc_c2s.engine.ServerEngine`.
     groupby
         Column of `obs` with the groups, or several, whose combinations are the groups; ``None`` for all cells as one group.
     groups
@@ -155,7 +159,7 @@ def summarize(
     cells = open_cells(
         data, mod=mod, layer=layer, use_raw=use_raw, gene_symbols=gene_symbols, mask_var=mask_var, copy=copy
     )
-    narrator = open_narrator(model, "summarize", device=device, dtype=dtype)
+    narrator = open_narrator(model, "summarize", device=device, dtype=dtype, engine=engine)
     style = narrator.asked("style", style, "abstract")
     scene = set_scene(
         cells,
