@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from sc_c2s.engine import Speaker
+    from sc_c2s.metrics import CellOntology
     from sc_c2s.models import LoadedModel
 
 MAX_TOKENS = 96
@@ -47,6 +48,7 @@ def ask(
     max_tokens: int = MAX_TOKENS,
     temperature: float = 0.0,
     names: Mapping[str, Sequence[str]] | None = None,
+    ontology: CellOntology | None = None,
     organism: str | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -89,7 +91,7 @@ def ask(
     label_key
         Column of `obs` with cell types, which claims about cell types are checked against; by default what
         :func:`~sc_c2s.tl.annotate` wrote, if it did.
-    sample_key, subgroup_key, context, evidence, n_cells, n_genes, max_tokens, temperature, names, organism
+    sample_key, subgroup_key, context, evidence, n_cells, n_genes, max_tokens, temperature, names, ontology, organism
         As of :func:`~sc_c2s.tl.summarize`.
     layer
         Layer to read in place of `X`.
@@ -182,7 +184,7 @@ def ask(
         said = dict(zip(scene.groups.names, np.where(failed, "", best).tolist(), strict=True))
     else:
         said = say(shown, max_tokens=max_tokens, temperature=temperature, batch_size=batch_size)
-    answers, claims = grounded_texts(said, shown, names=names)
+    answers, claims = grounded_texts(said, shown, names=names, ontology=ontology)
     answers.insert(0, "question", question.strip())
     params = {
         **scene.params,

@@ -14,6 +14,7 @@ from scanpy import logging as logg
 
 from sc_c2s.data import Cells
 from sc_c2s.engine import Conversation, Sampling, Speaker
+from sc_c2s.metrics.cell_names import CellOntology
 from sc_c2s.metrics.grounding import grounding, grounding_shares
 from sc_c2s.models import LoadedModel
 from sc_c2s.sentences.symbols import guess_organism
@@ -226,7 +227,11 @@ def generator(seed: int, name: str) -> np.random.Generator:
 
 
 def grounded_texts(
-    texts: Mapping[str, str], shown: Shown, *, names: Mapping[str, Sequence[str]] | None
+    texts: Mapping[str, str],
+    shown: Shown,
+    *,
+    names: Mapping[str, Sequence[str]] | None = None,
+    ontology: CellOntology | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Hold texts against the data.
 
@@ -236,8 +241,8 @@ def grounded_texts(
         A text for each group.
     shown
         What the model was shown.
-    names
-        Further names of labels.
+    names, ontology
+        As of :func:`~sc_c2s.tl.summarize`.
 
     Returns
     -------
@@ -246,7 +251,7 @@ def grounded_texts(
     """
     rows, claims = {}, []
     for name, text in texts.items():
-        found = grounding(text, shown.scene.groups.facts[name], names=names)
+        found = grounding(text, shown.scene.groups.facts[name], names=names, ontology=ontology)
         claims.append(found.assign(group=name))
         rows[name] = {
             "text": text,

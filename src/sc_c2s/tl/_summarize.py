@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from sc_c2s.engine import Speaker
+    from sc_c2s.metrics import CellOntology
     from sc_c2s.models import LoadedModel
 
 MAX_TOKENS = 192
@@ -44,6 +45,7 @@ def summarize(
     max_tokens: int = MAX_TOKENS,
     temperature: float = 0.0,
     names: Mapping[str, Sequence[str]] | None = None,
+    ontology: CellOntology | None = None,
     organism: str | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -102,6 +104,9 @@ def summarize(
         0 always takes the most probable word; 1 draws words by their probability.
     names
         Further names of cell types: ``{"CD14 Mono": ["classical monocyte"]}``.
+    ontology
+        Names of cell types and what is a kind of what, by :func:`sc_c2s.metrics.cell_ontology`; without one, names are matched with the
+        words of the labels alone.
     organism
         Whose cells they are; guessed from the gene names if not given.
     layer
@@ -181,7 +186,7 @@ def summarize(
         max_tokens=max_tokens,
     )
     said = say(shown, max_tokens=max_tokens, temperature=temperature, batch_size=batch_size)
-    summaries, claims = grounded_texts(said, shown, names=names)
+    summaries, claims = grounded_texts(said, shown, names=names, ontology=ontology)
     params = {**scene.params, "max_tokens": max_tokens, "style": style, "temperature": temperature}
     cells.write(uns={key_added: {"summaries": summaries, "claims": claims, "params": params}})
     logg.info(
