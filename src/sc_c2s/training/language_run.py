@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sc_c2s._keys import JOIN
 from sc_c2s.models import directory
 from sc_c2s.sentences.recipe import Recipe
 
@@ -186,7 +187,7 @@ def train_language(
     wording = plan.wording
     card = directory.ModelCard(
         task=list(plan.tasks),
-        groupby=str(plan.columns["groupby"]),
+        groupby=JOIN.join(plan.columns["groupby"]),
         genes=[str(gene) for gene in genes],
         recipe=Recipe(n_genes=wording.n_genes, organism=learn.organism).to_dict(),
         family=wording.family,
