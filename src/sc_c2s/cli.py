@@ -38,6 +38,9 @@ Symbols = Annotated[
 ]
 Mod = Annotated[str | None, typer.Option(help="Modality of a .h5mu file, for example rna.")]
 NGenes = Annotated[int | None, typer.Option("--n-genes", help="Longest sentence, in genes.", min=1)]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="Where the model runs: local, or server for the one at $OPENAI_BASE_URL.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="How often each training cell is shown.", min=1)]
 
@@ -207,9 +210,7 @@ def annotate(
         typer.Option(help="Folder that c2s finetune or c2s demo wrote, any causal language model, or one on a server."),
     ],
     out: Annotated[Path, typer.Option(help="Where the annotated file is written (.h5ad, .h5mu or .zarr).")],
-    engine: Annotated[
-        str, typer.Option(help="Where the model runs: local, or server for the one at $OPENAI_BASE_URL.")
-    ] = "local",
+    engine: EngineName = "local",
     labels: Annotated[
         list[str] | None,
         typer.Option(help="Label to choose from, once for each; a model that was fine-tuned knows its own."),
@@ -322,7 +323,8 @@ Evidence = Annotated[
 ]
 NCells = Annotated[int | None, typer.Option("--n-cells", help="Cells of a group in a prompt.", min=1)]
 Talker = Annotated[
-    str, typer.Option("--model", help="smollm2, a folder of c2s finetune, or any causal language model.")
+    str,
+    typer.Option("--model", help="smollm2, a folder of c2s finetune, any causal language model, or one on a server."),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 
@@ -333,6 +335,7 @@ def summarize(
     groupby: Groupby = None,
     group: Group = None,
     model: Talker = "smollm2",
+    engine: EngineName = "local",
     label_key: LabelKey = None,
     context: Context = None,
     evidence: Evidence = None,
@@ -356,6 +359,7 @@ def summarize(
         tl.summarize(
             data,
             model=model,
+            engine=engine,
             groupby=groupby,
             groups=group,
             style=style,
@@ -375,6 +379,7 @@ def ask(
     groupby: Groupby = None,
     group: Group = None,
     model: Talker = "smollm2",
+    engine: EngineName = "local",
     choice: Annotated[
         list[str] | None, typer.Option("--choice", help="Answer to choose from; give two or more, or none.")
     ] = None,
@@ -400,6 +405,7 @@ def ask(
             data,
             question,
             model=model,
+            engine=engine,
             groupby=groupby,
             groups=group,
             choices=choice,
@@ -415,6 +421,7 @@ def chat(
     groupby: Groupby = None,
     group: Annotated[str | None, typer.Option(help="The group to talk about; by default all cells.")] = None,
     model: Talker = "smollm2",
+    engine: EngineName = "local",
     label_key: LabelKey = None,
     context: Context = None,
     evidence: Evidence = None,
@@ -434,6 +441,7 @@ def chat(
         talk = open_chat(
             _read(file),
             model=model,
+            engine=engine,
             groupby=groupby,
             group=group,
             **_shown(label_key, context, evidence, n_cells, n_genes, layer, use_raw, gene_symbols, mod, device, seed),

@@ -34,7 +34,7 @@ from sc_c2s.engine import Engine, LocalEngine, Sampling, ServerEngine, Speaker, 
 from sc_c2s.engine.replies import NEVER
 from sc_c2s.prompts import annotate_prompt
 from sc_c2s.sentences.recipe import Recipe
-from sc_c2s.tl import annotate, generate
+from sc_c2s.tl import annotate, ask, generate, summarize
 
 pytest.importorskip("openai", reason="a served model needs `pip install 'sc-c2s[server]'`")
 
@@ -631,6 +631,37 @@ def test_cells_are_annotated_in_both_containers(any_data, server, monkeypatch) -
     assert said == {"model": "tiny", "engine": "server", "url": server.url, "scoring": "choice", "temperature": 1.0}
 
 
+def test_groups_are_described_and_asked_about_in_both_containers(any_data, server, monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    where = {"model": "tiny", "engine": "server", "groupby": "cell_type", "label_key": "cell_type", **any_data.where}
+    server.say = lambda messages: "They are B cells."
+    with pytest.raises(ValueError, match="do not fit into the model's context of 512 tokens"):
+        summarize(any_data.data, **where)
+    assert server.bodies() == [], "it is known before anything is sent"
+    server.models[0]["max_model_len"] = 50_000
+    summarize(any_data.data, **where)
+    ask(any_data.data, "What are they?", key_added="free", **where)
+    server.say = lambda messages: "no" if "GENE4 " in messages[-1]["content"] else "maybe"
+    ask(any_data.data, "Are they?", choices=["yes", "no"], n_genes=2, n_cells=5, key_added="closed", **where)
+    adata = any_data.adata
+    for table in (adata.uns["c2s_summary"]["summaries"], adata.uns["free"]["answers"]):
+        assert list(table["text"]) == ["They are B cells."] * 3
+        np.testing.assert_array_equal(table["confirmed"], [1, 0, 0])
+    closed = adata.uns["closed"]
+    shown = [body["messages"][-1]["content"] for body in server.bodies()[-3:]]
+    assert len(shown) == 3
+    said = dict(zip(closed["answers"].index, closed["answers"]["text"], strict=True))
+    assert said["CD14+ monocyte"] == "no", "its markers are GENE4 to GENE7"
+    for text, proba in zip(closed["answers"]["text"], closed["proba"], strict=True):
+        np.testing.assert_array_equal(proba, [0, 1] if text == "no" else [np.nan, np.nan])
+        assert text in ("no", "")
+    assert "" in said.values()
+    for key in ("c2s_summary", "free", "closed"):
+        params = adata.uns[key]["params"]
+        assert (params["model"], params["engine"], params["url"]) == ("tiny", "server", server.url)
+    assert closed["params"]["scoring"] == "choice"
+
+
 def test_annotation_survives_a_file(adata, server, tmp_path) -> None:
     server.say = lambda messages: "no idea"
     annotate(adata, model=engine_for(server), labels=LABELS)
@@ -653,12 +684,17 @@ def test_what_a_served_model_cannot_do(adata, server) -> None:
 
 def test_the_command_line(adata, server, tmp_path, monkeypatch) -> None:
     server.say = by_markers
+    server.models[0]["max_model_len"] = 50_000
     adata.write_h5ad(tmp_path / "cells.h5ad")
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     where = [str(tmp_path / "cells.h5ad"), "--out", str(tmp_path / "out.h5ad")]
     labels = [part for label in LABELS for part in ("--labels", label)]
     done = CliRunner().invoke(app, ["annotate", *where, "--engine", "server", "--model", "tiny", *labels])
     assert done.exit_code == 0, done.output
+    asked_for = ["ask", where[0], "What are they?", "--engine", "server", "--model", "tiny"]
+    server.say = lambda messages: "I am the served one."
+    assert "I am the served one." in CliRunner().invoke(app, asked_for).output
+    server.say = by_markers
     annotate(adata, model=engine_for(server), labels=LABELS)
     stored = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert list(stored.obs["c2s_cell_type"].astype(str)) == list(adata.obs["c2s_cell_type"].astype(str))

@@ -192,6 +192,7 @@ def ask(
         "question": question.strip(),
         "temperature": temperature,
         "n_before": len(history),
+        "scoring": getattr(narrator.engine, "scoring", None),
     }
     cells.write(uns={key_added: {"answers": answers, "claims": claims, **closed, "params": params}})
     logg.info(
