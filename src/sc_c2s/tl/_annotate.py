@@ -243,7 +243,7 @@ def _of_groups(
     assert group_key is not None
     group = cells.labels(group_key)
     table, of_group = ask_groups(cells, annotator, group, n_cells=n_cells, seed=seed, batch_size=batch_size)
-    place = table.index.get_indexer(group.astype(object).where(group.notna(), ""))
+    place = table.index.get_indexer(pd.Index(group.astype(object).where(group.notna(), "")))
     proba = of_group.astype(np.float32)[place]
     best, confidence = _decide(of_group, annotator.labels, None)
     more = {"groups": table.assign(label=pd.Series(best, index=table.index).astype(object), confidence=confidence)}

@@ -77,9 +77,12 @@ class Groups:
 
     def evidence(self, name: str) -> str:
         """Write what the data say about a group."""
-        facts = self.facts[name]
-        composition = None if facts.composition is None else facts.composition.to_dict()
-        return evidence_text(composition, self.markers[name][:N_MARKERS], facts.context)
+        return evidence_text(self.composition(name), self.markers[name][:N_MARKERS], self.facts[name].context)
+
+    def composition(self, name: str) -> dict[str, float] | None:
+        """Share of each cell type in a group, if cells are labelled."""
+        found = self.facts[name].composition
+        return None if found is None else {str(label): float(share) for label, share in found.items()}
 
     @classmethod
     def gather(

@@ -131,9 +131,14 @@ class GroupRows:
 
 def template(groups: Groups, name: str, *, style: str, rng: np.random.Generator | None = None) -> str:
     """Describe a group without a model, see :func:`~sc_c2s.prompts.describe`."""
-    facts = groups.facts[name]
-    composition = None if facts.composition is None else facts.composition.to_dict()
-    return describe(composition, groups.markers[name], facts.context, style=style, organism=groups.organism, rng=rng)
+    return describe(
+        groups.composition(name),
+        groups.markers[name],
+        groups.facts[name].context,
+        style=style,
+        organism=groups.organism,
+        rng=rng,
+    )
 
 
 @dataclass
@@ -207,16 +212,16 @@ def score_items(engine: LocalEngine, rows: GroupRows) -> dict[str, float]:
     For summaries those of :func:`score_texts`; for questions the ``accuracy``, of each kind as well.
     """
     scores: dict[str, float] = {}
-    asked = [(i, item) for i, item in enumerate(rows.items) if item.question is not None]
+    asked = [(i, item.question) for i, item in enumerate(rows.items) if item.question is not None]
     told = [(i, item) for i, item in enumerate(rows.items) if item.question is None]
     if told:
         prompts = [rows.asked(i) for i, _ in told]
         said = engine.chat(prompts, max_tokens=MAX_TOKENS)
         scores |= score_texts(said, [rows.groups.facts[item.group] for _, item in told])
     if asked:
-        answers = answer_questions(engine, [(rows.asked(i), item.question) for i, item in asked])
-        right = np.array([is_right(text, item.question) for text, (_, item) in zip(answers, asked, strict=True)])
-        kinds = np.array([item.question.kind for _, item in asked])
+        answers = answer_questions(engine, [(rows.asked(i), question) for i, question in asked])
+        right = np.array([is_right(text, question) for text, (_, question) in zip(answers, asked, strict=True)])
+        kinds = np.array([question.kind for _, question in asked])
         scores["accuracy"] = float(right.mean())
         scores |= {f"accuracy {kind}": float(right[kinds == kind].mean()) for kind in dict.fromkeys(kinds)}
     return scores
