@@ -11,7 +11,8 @@ import pandas as pd
 from .cell_names import CellMention, CellNames, CellOntology
 from .facts import LEAST_SHARE, GroupFacts
 from .gene_names import GeneMention
-from .prose import FEW, MOST, ContextMention, Countable, Statement, read_statements
+from .prose import ContextMention, Countable, Statement, read_statements
+from .wording import FEW, MOST
 
 COLUMNS = ("start", "end", "words", "kind", "said", "found", "verdict")
 CONFIRMED, CONTRADICTED, NOT_CHECKABLE = VERDICTS = ("confirmed", "contradicted", "not checkable")
