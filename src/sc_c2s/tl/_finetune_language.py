@@ -18,7 +18,7 @@ from ._finetune_cells import Learned
 from ._groups import expression
 
 LANGUAGE = ("summarize", "ask")
-N_CELLS, N_GENES = 20, 25
+N_CELLS, N_GENES = 20, 15
 
 
 def learn_language(
