@@ -24,6 +24,7 @@ from annotation import COMMON_NAMES, cells
 
 import sc_c2s as c2s
 from sc_c2s.models import directory
+from sc_c2s.prompts import MARKED
 from sc_c2s.training import plan, run, sft
 
 WITHOUT, WITH = "pieces", "gene tokens"
@@ -36,9 +37,8 @@ def count_tokens(adata: sc.AnnData, model: str, n_genes: int) -> pd.Series:
     sentences = c2s.pp.to_sentences(adata, n_genes=n_genes, copy=True).obs["cell_sentence"].astype(str)
     loaded = c2s.models.load(model, device="cpu")
     tokenizers = {WITHOUT: loaded.tokenizer}
-    marked = sentences.map(lambda sentence: " ".join(map(c2s.prompts.MARKED.gene, sentence.split())))
     tokenizers[WITH] = c2s.models.add_gene_tokens(loaded, list(adata.var_names)).tokenizer
-    texts = {WITHOUT: sentences, WITH: marked}
+    texts = {WITHOUT: sentences, WITH: sentences.map(MARKED.genes)}
     return pd.Series(
         {
             name: np.mean([len(ids) for ids in tokenizer(list(texts[name]), add_special_tokens=False)["input_ids"]])
