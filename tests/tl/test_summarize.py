@@ -69,6 +69,17 @@ def test_what_is_said_of_a_group_does_not_depend_on_others_or_on_their_order(ada
     assert both.seeds[1] == alone.seeds[0]
 
 
+def test_the_order_of_the_cells_does_not_matter(adata, parrot):
+    one, other = parrot(str.upper), parrot(str.upper)
+    turned = adata[np.random.default_rng(1).permutation(adata.n_obs)].copy()
+    for data, engine in ((adata, one), (turned, other)):
+        c2s.tl.summarize(
+            data, model=engine, groupby="cell_type", n_cells=5, sample_key="donor", label_key="cell_type", evidence=True
+        )
+    assert one.heard == other.heard
+    assert adata.uns[KEY]["summaries"].equals(turned.uns[KEY]["summaries"])
+
+
 def test_the_seed_draws_the_cells(adata, parrot):
     engines = [parrot(), parrot(), parrot()]
     for engine, seed in zip(engines, (0, 0, 1), strict=True):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,8 @@ def test_a_column_that_the_cells_do_not_agree_on_is_not_asked_about(groups):
 def test_the_seed_decides_and_other_groups_do_not(groups):
     assert questions_about(groups, seed=1) == questions_about(groups, seed=1)
     assert questions_about(groups, seed=1) != questions_about(groups, seed=2)
+    alone = replace(groups, names=groups.names[3:4])
+    assert questions_about(alone, seed=1) == [one for one in questions_about(groups, seed=1) if one.group == "g03"]
 
 
 def test_as_a_table(groups):

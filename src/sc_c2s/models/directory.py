@@ -216,7 +216,10 @@ def _page(card: ModelCard) -> str:
     )
 
 
-_SCORES = ("accuracy", "macro_f1", "balanced_accuracy", "ece", "nats_per_gene", "pearson_delta")
+_SCORES = (
+    *("accuracy", "macro_f1", "balanced_accuracy", "ece", "nats_per_gene", "pearson_delta"),
+    *("confirmed", "contradicted", "composition_error"),
+)
 _LIMITS = {
     "annotate": (
         "It answers with one of its own labels for any cell it is shown, cell types it never saw included: look at",
@@ -230,5 +233,13 @@ _LIMITS = {
         "It says what a perturbation does on average to cells like the one it reads, from the perturbations it was trained on;",
         "how far cells are from those is told with every prediction. Set it beside the shifts of the training cells that the",
         "result carries before believing that it adds to them.",
+    ),
+    "summarize": (
+        "It writes what texts about groups like those it was trained on say. What it claims of genes, cell types and shares is",
+        "looked up in the data, word by word: read the claims that are contradicted or cannot be checked before you use a text.",
+    ),
+    "ask": (
+        "It answers questions like those it was trained on, also where the cells do not show the answer. A score out of choices",
+        "is no measure of how sure it is: it was not calibrated.",
     ),
 }

@@ -157,7 +157,7 @@ def annotate(
 
     if level == "group":
         seed = int(resolve_rng(rng, random_state).integers(2**31))
-        asked = _of_groups(cells, annotator, group_key, n_cells, seed=seed, batch_size=batch_size)
+        asked = _of_groups(cells, annotator, group_key, n_cells, unknown_below, seed=seed, batch_size=batch_size)
     else:
         asked = _of_cells(cells, annotator, sentence_key, batch_size=batch_size)
     proba, reasons = asked.proba, asked.reasons
@@ -235,7 +235,14 @@ def _of_cells(cells: Cells, annotator: Annotator, sentence_key: str, *, batch_si
 
 
 def _of_groups(
-    cells: Cells, annotator: Annotator, group_key: str | None, n_cells: int | None, *, seed: int, batch_size: int | None
+    cells: Cells,
+    annotator: Annotator,
+    group_key: str | None,
+    n_cells: int | None,
+    unknown_below: float | None,
+    *,
+    seed: int,
+    batch_size: int | None,
 ) -> _Asked:
     """Ask about every group, and give its cells what was said of it."""
     from ._annotate_groups import ask_groups
@@ -243,11 +250,12 @@ def _of_groups(
     assert group_key is not None
     group = cells.labels(group_key)
     table, of_group = ask_groups(cells, annotator, group, n_cells=n_cells, seed=seed, batch_size=batch_size)
-    place = table.index.get_indexer(pd.Index(group.astype(object).where(group.notna(), "")))
+    place = table.index.get_indexer(pd.Index(group))
     proba = of_group.astype(np.float32)[place]
-    best, confidence = _decide(of_group, annotator.labels, None)
-    more = {"groups": table.assign(label=pd.Series(best, index=table.index).astype(object), confidence=confidence)}
-    reasons = np.where(place < 0, NO_GROUP, "").astype(object)
+    best, confidence = _decide(of_group, annotator.labels, unknown_below)
+    more = {"groups": table.assign(label=best, confidence=confidence)}
+    reasons = np.where(table["n_cells"].to_numpy()[place] == 0, NO_KNOWN_GENE, "").astype(object)
+    reasons[place < 0] = NO_GROUP
     return _Asked(proba, reasons, {"group_key": group_key, "seed": seed}, more)
 
 

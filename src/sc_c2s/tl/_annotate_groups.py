@@ -42,37 +42,38 @@ def ask_groups(
 
     Returns
     -------
-    A row for each group with the cells and genes that were shown; and the probabilities (groups × labels).
+    A row for each group with the cells and genes that were shown; and the probabilities (groups × labels), NaN where no cell has a
+    count in a gene that the model reads.
     """
     x, names = cells.matrix(), sorted(group.dropna().unique())
     if not names:
         raise ValueError("No cell is in a group: name a column of obs with groups in group_key=.")
-    of_cell, obs_names = group.to_numpy(dtype=object), np.asarray(cells.obs_names)
-    drawn = {
-        name: draw_cells(
-            np.flatnonzero(of_cell == name), N_CELLS if n_cells is None else n_cells, rng=generator(seed, name)
-        )
-        for name in names
-    }
+    obs_names = np.asarray(cells.obs_names)
+    # What is drawn does not depend on the order of the cells.
+    by_name = np.argsort(obs_names.astype(str), kind="stable")
+    of_cell = group.to_numpy(dtype=object)[by_name]
+    n_shown = N_CELLS if n_cells is None else n_cells
+    drawn = {name: draw_cells(by_name[of_cell == name], n_shown, rng=generator(seed, name)) for name in names}
     known = annotator.recipe
     recipe = Recipe(n_genes=N_GENES, organism=guess_organism(cells.genes)) if known is None else known
     vocabulary = cells.genes if annotator.genes is None else np.array(annotator.genes, dtype=object)
 
-    def write(n_genes: int) -> list[str]:
+    def sentences(some: np.ndarray, n_genes: int) -> list[str]:
         shorter = Recipe(n_genes=n_genes, ties=recipe.ties, organism=recipe.organism)
-        prompts = []
-        for some in drawn.values():
-            written = shorter.write(x[some], cells.genes, obs_names[some], vocabulary=vocabulary)
-            sentences = [sentence for sentence in written if sentence]
-            prompts.append(
-                group_prompt(sentences, family=annotator.family, groupby=annotator.groupby, organism=recipe.organism)
-            )
-        return prompts
+        written = shorter.write(x[some], cells.genes, obs_names[some], vocabulary=vocabulary)
+        return [sentence for sentence in written if sentence]
 
+    def write(n_genes: int) -> list[str]:
+        wording = {"family": annotator.family, "groupby": annotator.groupby, "organism": recipe.organism}
+        return [group_prompt(sentences(drawn[name], n_genes), **wording) for name in names if n_told[name]]
+
+    n_told = {name: len(sentences(some, 1)) for name, some in drawn.items()}
+    asked = np.array(list(n_told.values())) > 0
     n_genes = min(recipe.n_genes or N_GENES, N_GENES)
     if isinstance(annotator.engine, Speaker):
-        shown = max(map(len, drawn.values()))
-        n_genes = fit_genes(write, annotator.engine, most=n_genes, max_tokens=LONGEST_ANSWER, n_cells=shown)
-    proba = annotator.probabilities(write(n_genes), batch_size)
-    about = {"n_cells": [len(some) for some in drawn.values()], "n_genes": n_genes}
-    return pd.DataFrame(about, index=pd.Index(names)), proba
+        most = max(n_told.values())
+        n_genes = fit_genes(write, annotator.engine, most=n_genes, max_tokens=LONGEST_ANSWER, n_cells=most)
+    proba = np.full((len(names), len(annotator.labels)), np.nan)
+    if asked.any():
+        proba[asked] = annotator.probabilities(write(n_genes), batch_size)
+    return pd.DataFrame({"n_cells": list(n_told.values()), "n_genes": n_genes}, index=pd.Index(names)), proba

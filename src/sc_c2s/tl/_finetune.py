@@ -15,7 +15,7 @@ from sc_c2s._random import resolve_rng
 from sc_c2s.data import open_cells
 
 from ._finetune_cells import learn_cells, perturbing_plan
-from ._finetune_language import LANGUAGE, learn_language
+from ._finetune_language import LANGUAGE, check_language, learn_language
 from ._params import columns, plain
 from ._rewarded import check_method
 
@@ -279,6 +279,20 @@ def finetune(
     groupings = columns(groupby)
     if "annotate" in tasks and (not groupings or (len(groupings) > 1 and len(tasks) == 1)):
         raise ValueError("To annotate, groupby= has to name one column of obs with the labels.")
+    check_language(
+        tasks,
+        method,
+        {
+            "label_key": label_key,
+            "sample_key": sample_key,
+            "subgroup_key": subgroup_key,
+            "context": columns(context) or None,
+            "texts": texts,
+            "evidence": evidence,
+            "style": style,
+            "n_cells": n_cells,
+        },
+    )
     perturbing = perturbing_plan(tasks, groupings, condition_key, control, pairing, held_out, min_cells)
     start = logg.info("fine-tuning on cell sentences")
     cells = open_cells(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sc_c2s.data import Cells, combined
+from sc_c2s.prompts.group import STYLES
 from sc_c2s.sentences.symbols import guess_organism
 from sc_c2s.training.groups import Groups
 from sc_c2s.training.split import TEST, TRAIN, VALIDATION, split_cells
@@ -19,6 +20,30 @@ from ._groups import expression
 
 LANGUAGE = ("summarize", "ask")
 N_CELLS, N_GENES = 20, 15
+
+
+def check_language(tasks: tuple[str, ...], method: str, given: Mapping[str, Any]) -> None:
+    """Refuse what belongs to talking where it is not asked for, and what talking cannot do.
+
+    Parameters
+    ----------
+    tasks, method
+        Tasks and method that were asked for.
+    given
+        Arguments that only these tasks have; ``None`` where they were left out.
+    """
+    if not set(tasks) & set(LANGUAGE):
+        if wrong := [name for name, value in given.items() if value is not None]:
+            raise ValueError(f"{wrong[0]}= is for task='summarize' and task='ask': leave it out, or learn one of them.")
+        return
+    if method != "sft":
+        raise ValueError(f"Talking about groups is learned from examples: leave out method={method!r}.")
+    if "summarize" not in tasks and (wrong := [name for name in ("texts", "style") if given[name] is not None]):
+        raise ValueError(f"{wrong[0]}= is for task='summarize': leave it out, or learn that.")
+    if given["style"] not in (None, *STYLES):
+        raise ValueError(f"There is no style {given['style']!r}; choose from {', '.join(map(repr, STYLES))}.")
+    if given["n_cells"] is not None and given["n_cells"] < 1:
+        raise ValueError(f"n_cells={given['n_cells']} shows no cell: use 1 or more.")
 
 
 def learn_language(
@@ -127,7 +152,12 @@ def split_groups(
     -------
     ``"train"``, ``"validation"``, ``"test"`` or NaN for every cell.
     """
-    split = split_cells(group, by=group if by is None else by, validation=validation, test=test, rng=rng)
+    if by is None:
+        check_enough(group, test=test)
+        by = group
+    else:
+        by = with_validation_groups(group, by, validation / max(1 - test, validation), rng)
+    split = split_cells(group, by=by, validation=validation, test=test, rng=rng)
     found = pd.DataFrame({"group": group, "split": split}).dropna().groupby("group")["split"].nunique()
     if (torn := found.index[found > 1]).size:
         raise ValueError(
@@ -135,6 +165,28 @@ def split_groups(
             "the column of split_key= to groupby=."
         )
     return split
+
+
+def check_enough(group: pd.Series, *, test: float) -> None:
+    """Refuse fewer groups than sets."""
+    n, least = group.nunique(), 3 if test else 2
+    if n < least:
+        raise ValueError(
+            f"groupby= has {n} groups, of which whole ones are training, validation and test groups: {least} or more are needed."
+        )
+
+
+def with_validation_groups(group: pd.Series, by: pd.Series, share: float, rng: np.random.Generator) -> pd.Series:
+    """Take validation groups, whole, from the training groups of a given split that names none."""
+    given = by.astype(object).where(by.notna() & group.notna(), np.nan)
+    said = set(given.dropna())
+    if TRAIN not in said or not said <= {TRAIN, TEST}:
+        return by
+    names = sorted(set(group[given == TRAIN]))
+    n = max(round(share * len(names)), 1)
+    if n == len(names):
+        raise ValueError("split_key= leaves one training group, and none to choose on: mark another one 'validation'.")
+    return given.mask((given == TRAIN) & group.isin(rng.permutation(names)[:n]), VALIDATION)
 
 
 def sets_of(

@@ -59,8 +59,10 @@ class Groups:
 
     @cached_property
     def members(self) -> dict[str, np.ndarray]:
-        """Numbers of the cells of each group."""
-        return {name: np.flatnonzero((self.group == name).to_numpy()) for name in self.names}
+        """Numbers of the cells of each group, by name: what is drawn of them does not depend on their order."""
+        by_name = np.argsort(self.cells.astype(str), kind="stable")
+        group = self.group.to_numpy()[by_name]
+        return {name: by_name[group == name] for name in self.names}
 
     def draw(self, name: str, n_cells: int, rng: np.random.Generator) -> np.ndarray:
         """Draw the cells of a group that are shown."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sc_c2s._progress import progress
 from sc_c2s.engine import Conversation, LocalEngine
 from sc_c2s.metrics.composition import composition_error
 from sc_c2s.metrics.facts import GroupFacts
@@ -189,12 +190,30 @@ class Talking:
 
     def report(self, model: Any, tokenizer: Any) -> dict[str, dict[str, float]]:
         """Score what is said about the groups of the validation and the test set."""
-        engine = LocalEngine(model, tokenizer)
-        return {
-            which: score_items(engine, self.rows(tokenizer, which))
-            for which in (VALIDATION, TEST)
-            if self.items.get(which)
-        }
+        engine, scores = LocalEngine(model, tokenizer, quiet=True), {}
+        known = [which for which in (VALIDATION, TEST) if self.items.get(which)]
+        with progress(desc="scoring", total=sum(len(self.items[which]) for which in known), unit="answer") as bar:
+            for which in known:
+                scores[which] = score_items(engine, self.rows(tokenizer, which))
+                bar.update(len(self.items[which]))
+        return scores
+
+
+def check_fit(talking: Talking, model: Any, tokenizer: Any) -> None:
+    """Refuse, before anything is learned, prompts that do not fit into the model's context together with an answer."""
+    engine = LocalEngine(model, tokenizer, quiet=True)
+    if engine.context is None:
+        return
+    for which, items in talking.items.items():
+        rows = talking.rows(tokenizer, which)
+        prompts = [rows.written(rows.asked(i)) for i in range(len(items))]
+        needed = int(engine.count(prompts).max(initial=0)) + MAX_TOKENS
+        if needed > engine.context:
+            wording = talking.wording
+            raise ValueError(
+                f"{wording.n_cells} cells with {wording.n_genes} genes each and an answer are {needed} tokens, and the model's "
+                f"context is {engine.context}: show fewer with n_cells= or n_genes=, or give genes tokens (gene_tokens=True)."
+            )
 
 
 def score_items(engine: LocalEngine, rows: GroupRows) -> dict[str, float]:

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sc_c2s._keys import JOIN
 from sc_c2s.models import directory
 from sc_c2s.sentences.recipe import Recipe
 
 from . import sft
 from .examples import schedule
 from .groups import Groups
-from .language import Item, Talking, Wording
+from .language import Item, Talking, Wording, check_fit
 from .questions import questions_about
-from .run import finish, same_run
-from .split import SETS, TRAIN
+from .run import check_known, finish, same_run
+from .split import SETS, TRAIN, VALIDATION
 from .start import Start
 from .vocabulary import informative_genes
 
@@ -81,11 +82,12 @@ def items_of(
         told = [Item(name, texts=tuple((texts or {}).get(name, ()))) for name in groups.names]
         asked = [Item(one.group, question=one) for one in questions_about(groups, seed=seed + number)]
         items[which] = (told if "summarize" in tasks else []) + (asked if "ask" in tasks else [])
-    if "ask" in tasks and not any(item.question for item in items[TRAIN]):
-        raise ValueError(
-            "There is nothing to ask about these groups: name the column with cell types (label_key=), columns that say where "
-            "cells are from (context=), or give more groups."
-        )
+    for which in (TRAIN, VALIDATION):
+        if "ask" in tasks and not any(item.question for item in items[which]):
+            raise ValueError(
+                f"There is nothing to ask about the {which} groups: name the column with cell types (label_key=), columns that say "
+                "where cells are from (context=), or give more groups."
+            )
     return items
 
 
@@ -164,10 +166,12 @@ def train_language(
     vocabulary = informative_genes(learn.log, kinds, n_top=plan.n_top_genes)
     if start.genes:  # an earlier run has given tokens to these
         vocabulary = vocabulary[np.isin(learn.genes[vocabulary].astype(str), start.genes)]
+        check_known(vocabulary, start)
     genes = learn.genes[vocabulary]
     with sft.quiet():
         model, tokenizer = start.open([], {}, False, genes)
     talking = Talking(sets, items, plan.wording, genes, plan.settings.seed)
+    check_fit(talking, model, tokenizer)
     rows = talking.rows(tokenizer)
     rng = np.random.default_rng(plan.settings.seed)
     order = schedule(rows.lengths, n_epochs=plan.n_epochs, batch_size=plan.settings.batch_size, rng=rng)
@@ -186,7 +190,7 @@ def train_language(
     wording = plan.wording
     card = directory.ModelCard(
         task=list(plan.tasks),
-        groupby=str(plan.columns["groupby"]),
+        groupby=JOIN.join(plan.columns["groupby"]),
         genes=[str(gene) for gene in genes],
         recipe=Recipe(n_genes=wording.n_genes, organism=learn.organism).to_dict(),
         family=wording.family,
@@ -205,7 +209,7 @@ def train_language(
 
 
 def _fingerprint(sets: Mapping[str, Groups], items: Mapping[str, Sequence[Item]]) -> str:
-    """Digest of cells, values, groups and what is said about them."""
+    """Digest of cells, values, groups, what is known and what is said about them."""
     digest = hashlib.sha256()
     for which, groups in sets.items():
         digest.update(
@@ -213,5 +217,10 @@ def _fingerprint(sets: Mapping[str, Groups], items: Mapping[str, Sequence[Item]]
         )
         for array in (groups.x.indptr, groups.x.indices, groups.x.data):
             digest.update(np.ascontiguousarray(array).tobytes())
+        for of_cell in (groups.strata, groups.samples):
+            digest.update(repr(None if of_cell is None else of_cell.tolist()).encode())
+        for facts in groups.facts.values():
+            composition = None if facts.composition is None else facts.composition.to_dict()
+            digest.update(repr((composition, facts.context)).encode())
         digest.update(repr([asdict(item) for item in items[which]]).encode())
     return digest.hexdigest()[:16]

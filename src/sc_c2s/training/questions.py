@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -73,8 +74,8 @@ def questions_about(groups: Groups, *, seed: int = 0, kinds: Iterable[str] | Non
     The questions, group by group.
     """
     asked = []
-    for number, name in enumerate(groups.names):
-        rng = np.random.default_rng([seed, number])
+    for name in groups.names:
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         facts, markers = groups.facts[name], groups.markers[name]
         for kind, text, choices, answer in [*_types(facts, rng), *_marker(facts, markers, rng), *_context(facts)]:
             if kinds is None or kind in set(kinds):

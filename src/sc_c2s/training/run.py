@@ -217,12 +217,17 @@ def _vocabulary(data: LabelledCells, plan: Plan, start: Start) -> np.ndarray:
         )
         return found[most_shown(shown.indices, len(found), n_top=plan.n_top_genes or GENE_TOKENS)]
     found = found[np.isin(data.genes[found].astype(str), start.genes)]
-    if not len(found):
+    check_known(found, start)
+    return found
+
+
+def check_known(genes: np.ndarray, start: Start) -> None:
+    """Refuse data that have none of the genes which the tokens of an earlier run are of."""
+    if not len(genes):
         raise ValueError(
             f"None of the genes of {start.base['name']!r} is in the data: name the column of var with its kind of symbols with "
             "gene_symbols=, or start from its base."
         )
-    return found
 
 
 def _placed(data: LabelledCells, plan: Plan, vocabulary: np.ndarray, others: list[str]) -> dict[str, np.ndarray]:
