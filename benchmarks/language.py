@@ -102,6 +102,7 @@ def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, se
         context=["condition"],
         evidence=evidence,
         n_genes=args.genes,
+        n_top_genes=args.top,
         n_epochs=args.epochs,
         rng=seed,
     )
@@ -256,7 +257,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--server", help="name of a model on the server that OPENAI_BASE_URL names")
-    parser.add_argument("--genes", type=int, default=25, help="genes of each cell")
+    parser.add_argument("--genes", type=int, default=15, help="genes of each cell")
+    parser.add_argument("--top", type=int, help="genes that are shown at all: those that tell types apart best")
     parser.add_argument("--tokens", type=int, default=2000, help="genes with a token, for the cost")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--threads", type=int)

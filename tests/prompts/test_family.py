@@ -16,6 +16,12 @@ def test_genes_are_marked_inside_a_cell_alone() -> None:
     assert generate_prompt({"type": "CD4 T"}, family="marked") == generate_prompt({"type": "CD4 T"}, family="english")
 
 
+def test_the_genes_of_a_sentence_alone() -> None:
+    assert MARKED.genes(" CD3D  CD4 ") == "<CD3D> <CD4>"
+    assert NANO.genes(" CD3D  CD4 ") == ENGLISH.genes("CD3D CD4") == "CD3D CD4"
+    assert MARKED.genes("") == ""
+
+
 def test_without_marks_it_is_english() -> None:
     marked = MARKED.cell("CD3D HLA-A", organism="mouse")
     assert marked.replace("<", "").replace(">", "") == ENGLISH.cell("CD3D HLA-A", organism="mouse")

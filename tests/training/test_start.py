@@ -132,10 +132,17 @@ def test_a_copy_of_the_adapter_knows_the_genes_as_they_were_trained(
         torch.testing.assert_close(further(torch.tensor([[5, ids[0], 7, ids[1]]])).logits, trained)
 
 
-def test_gene_tokens_are_for_models_that_read(pretrained) -> None:
+def test_gene_tokens_are_for_models_that_read(pretrained, tmp_path) -> None:
     assert choose(pretrained, **OPTIONS).family == "english"
     assert choose(pretrained, **OPTIONS, reads=True).family == "marked"
     assert choose(pretrained, **OPTIONS, reads=True, gene_tokens=False).family == "english"
+    adapt(choose(pretrained, **OPTIONS), tmp_path / "adapter")
+    begin = choose(tmp_path / "adapter", **OPTIONS, reads=True)
+    assert begin.family == "english", "an adapter that came without gene tokens gets none"
+    model, tokenizer = nano.build(["CD3D"], width=16, n_layers=1, n_heads=2)
+    model.save_pretrained(tmp_path / "nano")
+    tokenizer.save_pretrained(tmp_path / "nano")
+    assert choose(tmp_path / "nano", **OPTIONS, reads=True).family == "english", "nor does a nano without a card"
     with pytest.raises(ValueError, match="for models that read cells and name them.*leave out gene_tokens="):
         choose(pretrained, **OPTIONS, gene_tokens=True)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from .naming import longest_names
+from .naming import longest_names, names_beside_percentages
 from .ontology import Parents, read_cell_ontology, read_cell_type_names
 
 Name = tuple[str, ...]
@@ -26,7 +26,7 @@ _WORD = re.compile(
     r"(?P<word>[α-ωΑ-Ω]|[^\W_α-ωΑ-Ω]+)"
     r"(?P<sign>\+|⁺|[- ]?positive\b,?|[- ]?negative\b,?|[-−⁻](?=[\s,.;)/]|$))?"
 )
-_BESIDE = re.compile(r"(?:\s{1,2}|\s*[-/–]\s*)?$")
+_BESIDE = re.compile(r"(?: {1,2}| ?\n ?| ?[-/–] ?)?")
 """What may stand between two words of a name."""
 _NO_MENTION = re.compile(
     r"[\s-]*(?:derived|like|specific|associated|related|receptors?|lineages?|genes?|markers?|signatures?|program\w*|"
@@ -35,7 +35,6 @@ _NO_MENTION = re.compile(
 )
 """What follows a name that is part of a longer one: a T cell receptor is no T cell."""
 _SHORT = re.compile(r"..?|[A-Z0-9-]{1,4}")
-_LETTER = re.compile(r"(?<=% )\w(?!\w| cell)|(?<!\w)\w(?= \(\d+(?:\.\d+)? ?%)")
 _LONGEST = 10  # words of a name
 
 
@@ -187,7 +186,7 @@ def runs_of(text: str) -> list[list[Word]]:
     """
     runs: list[list[Word]] = []
     for word in words_of(text):
-        if runs and _BESIDE.match(text[runs[-1][-1].end : word.start]):
+        if runs and _BESIDE.fullmatch(text[runs[-1][-1].end : word.start]):
             runs[-1].append(word)
         else:
             runs.append([word])
@@ -286,12 +285,11 @@ class CellNames:
         return frozenset(labels), frozenset(perhaps - labels)
 
     def _bare(self, text: str) -> list[CellMention]:
-        """Labels of one letter beside a percentage: "13% B", "B (13%)"."""
-        letters = {label for label in self._names if len(label) == 1}
-        places = (match for match in _LETTER.finditer(text) if match[0] in letters)
+        """Labels that are a letter or a marker, beside a percentage."""
+        short = {label for label, own in self._names.items() if not _names_this(own[0], own[0])}
         return [
             CellMention(*place.span(), place[0], name_of(place[0]), frozenset([place[0]]), frozenset())
-            for place in places
+            for place in names_beside_percentages(text, short)
         ]
 
     def _shared(self, text: str, mentions: Sequence[CellMention]) -> list[CellMention]:

@@ -47,8 +47,8 @@ def composition_error(
     for statement in statements:
         if statement.share is None or not isinstance(statement.about, CellMention):
             continue
-        others = (mention.labels for mention in statement.with_it if isinstance(mention, CellMention))
-        labels = statement.about.labels.union(*others)
+        others = [mention for mention in statement.with_it if isinstance(mention, CellMention)]
+        labels = statement.about.labels.union(*(mention.labels for mention in others))
         if labels and not labels & left.keys():
             continue  # told before
         said = sum(statement.share) / 2

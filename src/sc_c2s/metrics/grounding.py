@@ -11,7 +11,8 @@ import pandas as pd
 from .cell_names import CellMention, CellNames, CellOntology
 from .facts import LEAST_SHARE, GroupFacts
 from .gene_names import GeneMention
-from .prose import FEW, MOST, ContextMention, Countable, Statement, read_statements
+from .prose import ContextMention, Countable, Statement, read_statements
+from .wording import FEW, MOST
 
 COLUMNS = ("start", "end", "words", "kind", "said", "found", "verdict")
 CONFIRMED, CONTRADICTED, NOT_CHECKABLE = VERDICTS = ("confirmed", "contradicted", "not checkable")
@@ -68,15 +69,17 @@ def grounding(
     `proportion`
         A percentage or a fraction beside a cell type or a value of context: up to `tolerance` from its share of the
         labelled cells, or from the range that is said. "More than" and "about" make no difference, and ranges wider than
-        three times the tolerance are not checkable. Most, mainly and the like say more than half, few, rare and the like less than 15 %,
-        not none. A share of a type that is not there is wrong, however small. A percentage of anything else is not checkable.
+        three times the tolerance are not checkable. Most, mainly and the like say more than half, few, rare and the like less
+        than 15 %, not none. A share of a type that is not there is wrong, however small. A percentage of anything else is
+        not checkable.
     `context`
         A value of the columns of context says that the cells have it: confirmed where at least half do, contradicted where
         less than 5 % do and another value has more than half.
 
     A word goes with what is near it in the same clause, and with all of a list ("marked by CD3D, CD3E and IL7R"). What
     follows "than", "unlike", "compared with" and the like is said of others, and is no claim. The same claim counts once,
-    where it is made first, and so does one that another claim implies: who says that CD3D is high says that it is expressed.
+    where it is made first, and one that another claim implies does not count: who says that CD3D is high says that it is
+    expressed. Of several numbers for the same cells the first right one and the first wrong one count.
 
     Parameters
     ----------
@@ -215,22 +218,31 @@ def _proportion(statement: Statement, facts: GroupFacts, limits: Limits) -> _Cla
     assert not isinstance(statement.about, GeneMention)
     parts = (statement.about, *statement.with_it)
     said = f"{' and '.join(part.words for part in parts)}: {words}"
-    same = ("proportion", frozenset().union(*map(_meant, parts)), statement.share)
-    implies = _presence(statement.about)
+    found, verdict = _share_verdict(statement, parts, facts, limits)
+    # A second number for the same cells is another claim only if it is not as right or wrong as the first.
+    said_of = frozenset().union(*map(_meant, parts))
+    same = ("proportion", said_of, verdict if statement.exact else statement.share)
+    return _Claim("proportion", said, found, verdict, same, _presence(statement.about))
+
+
+def _share_verdict(
+    statement: Statement, parts: Sequence[Countable], facts: GroupFacts, limits: Limits
+) -> tuple[str, str]:
+    assert statement.share is not None
+    low, high = statement.share
     shares = _shares_of(parts, facts)
     if shares is None:
-        return _Claim("proportion", said, "the cells have no labels", NOT_CHECKABLE, same, implies)
+        return "the cells have no labels", NOT_CHECKABLE
     share, perhaps = shares
+    found = _percent(share)
     if perhaps > 0:
-        found = f"{_percent(share)}; {_percent(perhaps)} have a label that does not tell"
-        return _Claim("proportion", said, found, NOT_CHECKABLE, same, implies)
-    if high - low > _WIDEST * limits.tolerance and statement.exact:
-        return _Claim("proportion", said, _percent(share), NOT_CHECKABLE, same, implies)
+        return f"{found}; {_percent(perhaps)} have a label that does not tell", NOT_CHECKABLE
+    if statement.exact and high - low > _WIDEST * limits.tolerance + 1e-9:
+        return found, NOT_CHECKABLE
     # a little more, so that a difference of just the tolerance is right
-    slack = limits.tolerance + 1e-9 if statement.exact else 0.0
+    slack = limits.tolerance + 1e-9
     right = low - slack <= share <= high + slack if statement.exact else low < share <= high
-    verdict = CONFIRMED if right and (share > 0 or low == 0 == high) else CONTRADICTED
-    return _Claim("proportion", said, _percent(share), verdict, same, implies)
+    return found, CONFIRMED if right and (share > 0 or low == 0 == high) else CONTRADICTED
 
 
 def _shares_of(parts: Sequence[Countable], facts: GroupFacts) -> tuple[float, float] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 Known = TypeVar("Known")
@@ -35,3 +36,23 @@ def longest_names(
                 break
         else:
             at += 1
+
+
+def names_beside_percentages(text: str, names: Collection[str]) -> Iterator[re.Match[str]]:
+    """Find names that are too short to be told from other words, where a percentage says what they are.
+
+    Parameters
+    ----------
+    text
+        Prose.
+    names
+        Names, to be found as they are spelt.
+
+    Yields
+    ------
+    Their places: ``B`` in "13% B" and in "B (13%)", not in "plan B".
+    """
+    if names:
+        any_of = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+        before = r"(?=\s?\(\d+(?:\.\d+)?\s?%)"
+        yield from re.finditer(rf"(?<=%\s)(?:{any_of})(?![\w+-]|\scells?\b)|(?<!\w)(?:{any_of}){before}", text)

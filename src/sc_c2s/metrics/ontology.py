@@ -113,7 +113,7 @@ def read_cell_type_names(path: str | Path | None = None) -> dict[str, list[str]]
         return {term: [parser.get_term_label(term), *parser.get_term_synonyms(term)] for term in _current(parser)}
     names: dict[str, list[str]] = {}
     for term in _terms(Path(path)):
-        synonyms = [match[1] for line in term.get("synonym", ()) if (match := _EXACT.match(line))]
+        synonyms = [match[1].replace('\\"', '"') for line in term.get("synonym", ()) if (match := _EXACT.match(line))]
         names[term["id"][0]] = [*term.get("name", [])[:1], *synonyms]
     return names
 

@@ -6,11 +6,27 @@ import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from typing import TypeVar
 
 from .cell_names import CellMention, CellNames, words_of
 from .gene_names import LIST, GeneMention, find_genes
-from .naming import longest_names
+from .naming import longest_names, names_beside_percentages
+from .wording import (
+    AFTER,
+    CLAUSE,
+    COMPARED,
+    DIRECTION,
+    ELSEWHERE,
+    FEW,
+    FRACTIONS,
+    MOST,
+    NOT,
+    OF_OTHERS,
+    ON,
+    REACH,
+    SHARE,
+)
 
 
 @dataclass(frozen=True)
@@ -70,75 +86,6 @@ class Statement:
     with_it: tuple[Countable, ...] = ()
 
 
-# The words that are understood. First what bounds a clause: a sentence's end, a semicolon, a contrast, the next point of a list.
-_CLAUSE = re.compile(
-    r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)[.!?](?=\s|$)|;|\n\s*(?:\n|(?=[-*•#\d]))|,?\s\b(?:but|while|whereas|although|though)\b"
-)
-_NOT = re.compile(
-    r"(?:n't|\b(?:no|not(?! (?:only|just|merely)\b)|cannot|without|lack\w*(?: of)?|absence of|absent|devoid of|free of|loss of|"
-    r"negative for|neither|nor|never|miss(?:es|ing)|undetect\w+|fail\w* to))\b(?! (?:change|difference)s?\b)",
-    re.IGNORECASE,
-)
-_UP = r"high\w*|up-?regulat\w+|elevat\w+|enrich\w+|increas\w+|ris(?:es?|en|ing)|rose|induc\w+|strong\w*|overexpress\w+"
-_DOWN = r"low(?:er|est|ly)?|down|down-?regulat\w+|reduc\w+|decreas\w+|diminish\w+|deplet\w+|weak\w*|falls?|fell"
-_MARKED = r"(?:mark|characteri[sz]|defin|distinguish)ed by|marker genes?|markers?|signatures?"
-_DIRECTION = re.compile(
-    rf"\b(?:(?P<up>{_UP})|(?P<down>{_DOWN})|(?P<marked>{_MARKED}))\b"
-    r"(?! (?:to|proportions?|fractions?|numbers?|shares?|percentages?|frequenc\w+)\b)",
-    re.IGNORECASE,
-)
-_AFTER = re.compile(
-    r"\s*(?:\([^)]*\)\s*)?(?:(?:expression|levels?|transcripts?|mrnas?|genes?)\s+)*"
-    r"(?:(?:is|are|was|were|be|being|can|could|does|do|did|shows?|showed|remain\w*|appear\w*|has|have|as|among|at|the|its|"
-    r"a|an|most|more|very|all|also|both|express\w*|\w+ly)\s+){0,5}?"
-    rf"(?:(?P<denied>(?:not|no)\s+(?:\w+ly\s+){{0,2}}(?:express\w*|detect\w*|found|observed|present|seen))|"
-    rf"(?P<absent>absent|lacking|missing|undetect\w+|negative)|"
-    rf"(?P<no>(?:not|no longer)\s+(?:\w+ly\s+)?)?(?:(?P<up>up|{_UP})|(?P<down>{_DOWN})|(?P<marked>{_MARKED})))(?!\w)",
-    re.IGNORECASE,
-)
-_COMPARED = re.compile(
-    r"\b(?:unlike|than|compared (?:to|with)|relative to|versus|vs\.?|in contrast to|other than|distinct from|resembl\w+|"
-    r"similar to)\s(?:[\w-]+\s){0,3}$",
-    re.IGNORECASE,
-)
-"""What follows is said of others."""
-_ON = re.compile(r",\s*(?:including|such as|e\.g|namely|like|notably)")
-_REACH = 6  # words between a word and what it is said of
-
-_NUMBER = r"(?<![\w.])(?P<{}>\d+(?:\.\d+)?)"
-_PERCENT = r"\s*(?:%|per\s?cent\b)"
-_OF_OTHERS = (
-    r"(?!\s+(?:of\s+(?:the\s+|all\s+|these\s+)?cells\s+)?(?:that\s+)?"
-    r"(?:express|(?:of\s+(?:the\s+|all\s+)?)?(?:genes|reads|counts|transcripts|UMIs)|"
-    r"(?:high|low|great)er|more|less|fewer|increas|decreas|reduc))"
-)
-"""What follows a percentage that is no share of the cells."""
-_FRACTIONS = {
-    r"two[- ]thirds": 2 / 3,
-    r"three[- ]quarters": 3 / 4,
-    r"(?:a|one)[- ]third": 1 / 3,
-    r"(?:a|one)[- ](?:quarter|fourth)": 1 / 4,
-    r"(?:a|one)[- ]fifth": 1 / 5,
-    r"(?:a|one)[- ]tenth": 1 / 10,
-    r"half": 1 / 2,
-}
-_ELSEWHERE = re.compile(r",|\b(?:among|for|from|in|on|to|with|within|express\w*|which)\b", re.IGNORECASE)
-MOST, FEW = (0.5, 1.0), (0.0, 0.15)
-_MOST = (
-    r"mostly|mainly|predominantly|primarily|largely|chiefly|(?:pre)?dominat\w+(?: by)?|(?:the |a )?(?:vast |great )?majority|"
-    r"most(?=\s+(?:of|are|were|cells|\w+\s+cells\s+(?:are|were))\b)"
-)
-_FEW = r"(?:a\s+)?few|rare(?:ly)?|scarce|(?:a\s+)?(?:minor|small)\s+(?:number|fraction|proportion|population|subset|share|group)|(?:a\s+)?minority"
-_SHARE = re.compile(
-    rf"(?P<range>(?:between\s+{_NUMBER.format('least')}(?:{_PERCENT})?\s+and\s+|{_NUMBER.format('low')}(?:{_PERCENT})?\s*(?:-|–|to)\s*)"
-    rf"{_NUMBER.format('high')}{_PERCENT}{_OF_OTHERS})|"
-    rf"(?P<number>{_NUMBER.format('value')}{_PERCENT}{_OF_OTHERS})|"
-    rf"\b(?P<fraction>{'|'.join(_FRACTIONS)})\b{_OF_OTHERS}|"
-    rf"\b(?P<most>{_MOST})\b(?!\s+express)|\b(?P<few>{_FEW})\b(?!\s+(?:genes|transcripts|reads|counts|UMIs))",
-    re.IGNORECASE,
-)
-
-
 _SAYS_LITTLE = re.compile(r"\d{1,2}|\d*\.\d*|yes|no|true|false|none|other|unknown", re.IGNORECASE)
 
 
@@ -181,14 +128,20 @@ def _mentions(
     types = [m for m in cells.find(text) if m.labels or len(m.name) > 1 or text[m.start : m.end] not in genes]
     every: list[Mention] = [*types, *_find_context(text, context), *find_genes(text, genes)]
     found: list[Mention] = []
+    taken = bytearray(len(text))
     for mention in every:
-        if all(mention.end <= other.start or other.end <= mention.start for other in found):
+        place = slice(mention.start, mention.end)
+        if not any(taken[place]):
+            taken[place] = b"x" * (mention.end - mention.start)
             found.append(mention)
     return sorted(found, key=lambda mention: mention.start)
 
 
 def _find_context(text: str, context: Mapping[str, Sequence[str]]) -> Iterator[ContextMention]:
     """Values of columns. A number or a word that says little counts after the name of its column only."""
+    short = {value: column for column, values in context.items() for value in values if len(value) == 1}
+    for place in names_beside_percentages(text, short):
+        yield ContextMention(*place.span(), place[0], short[place[0]], place[0])
     known: dict[str, tuple[str, str]] = {}
     for column, values in context.items():
         for value in values:
@@ -207,7 +160,7 @@ def _find_context(text: str, context: Mapping[str, Sequence[str]]) -> Iterator[C
 
 
 def _clauses(text: str) -> Iterator[tuple[int, int]]:
-    ends = [0, *(match.end() for match in _CLAUSE.finditer(text)), len(text)]
+    ends = [0, *(match.end() for match in CLAUSE.finditer(text)), len(text)]
     yield from pairwise(ends)
 
 
@@ -220,7 +173,7 @@ def _of_lists(text: str, start: int, end: int, mentions: Sequence[Mention]) -> I
         before, after = text[free : these[0].start], text[these[-1].end : following]
         says, used = _said(before, after, isinstance(these[0], GeneMention))
         free = these[-1].end + used
-        if not _COMPARED.search(before):
+        if not COMPARED.search(before):
             yield from (Statement(mention.start, mention.end, mention, says) for mention in these)
 
 
@@ -237,38 +190,45 @@ def _lists(text: str, mentions: Sequence[Named]) -> list[list[Named]]:
 
 def _said(before: str, after: str, gene: bool) -> tuple[str, int]:
     """Find what is said of a list, and how far behind it the words go that say so."""
-    behind = _AFTER.match(after)
-    if behind and (behind["denied"] or behind["absent"]):
+    behind = AFTER.match(after)
+    denied = behind and behind["denied"] and (gene or "express" not in behind["denied"])
+    if behind and (denied or behind["absent"]):
         return "is absent", behind.end()
-    directions = [match for match in _DIRECTION.finditer(before) if _reaches(before[match.end() :])] if gene else []
+    directions = [match for match in DIRECTION.finditer(before) if _reaches(before[match.end() :])] if gene else []
     close = bool(directions) and len(before[directions[-1].end() :].split()) < 2
     if gene and behind and not close:
         return f"is {'not ' if behind['no'] else ''}{'below' if behind['down'] else 'above'}", behind.end()
-    denied = [match for match in _NOT.finditer(before) if _reaches(before[match.end() :])]
+    negated = [match for match in NOT.finditer(before) if _reaches(before[match.end() :])]
     if not directions:
-        return "is absent" if denied else "is there", 0
+        return "is absent" if negated else "is there", 0
     last = directions[-1]
-    no = next((match for match in denied if len(before[match.end() : last.start()].split()) < 4), None)
+    no = next((match for match in negated if len(before[match.end() : last.start()].split()) < 4), None)
     if no and last["marked"] and no[0].lower() != "not":
         return "is absent", 0  # lacks the markers …
     return f"is {'not ' if no else ''}{'below' if last['down'] else 'above'}", 0
 
 
 def _reaches(between: str) -> bool:
-    if len(between.split()) > _REACH or re.search(r"\b(?:and|or|which)\b", between):
+    if len(between.split()) > REACH or re.search(r"\b(?:and|or|which)\b", between):
         return False
-    return "," not in between or bool(_ON.search(between))
+    return "," not in between or bool(ON.search(between))
 
 
 def _shares(text: str, start: int, end: int, types: Sequence[Countable]) -> Iterator[Statement]:
     """Shares that a clause states, each with the cell type next to it."""
-    found = [match for match in _SHARE.finditer(text, start, end) if not any(_inside(match, t) for t in types)]
-    taken: list[tuple[int, int]] = []
+    found = [match for match in SHARE.finditer(text, start, end) if not any(_inside(match, t) for t in types)]
     in_order = "respectively" in text[start:end] and len(found) == len(types)
+    taken: list[tuple[int, int]] = []
     for i, match in enumerate(found):
         share, exact = _value(match)
-        about = types[i] if in_order else min(types, key=lambda t: _distance(text, match, t), default=None)
-        if about is not None and _is_part_of(text, match, about):
+        about = types[i] if in_order else _bound(text, match, types)
+        if about is not None and exact and not in_order and _closer(text, match, about, found):
+            about = None  # the other one has a number of its own
+        if about is not None and (
+            OF_OTHERS.match(text, match.end())
+            or _is_part_of(text, match, about)
+            or NOT.search(_between(text, match, about))  # what it is not leaves open what it is
+        ):
             about = None
         if not exact and (about is None or not _next_to(text, match, about)):
             continue
@@ -281,6 +241,22 @@ def _shares(text: str, start: int, end: int, types: Sequence[Countable]) -> Iter
         yield Statement(*words, about, "has a share", share, exact, together)
 
 
+def _bound(text: str, match: re.Match[str], types: Sequence[Countable]) -> Countable | None:
+    """Find what a share is of: what stands before its bracket, else what is nearest."""
+    if text[: match.start()].endswith("("):
+        return next(
+            (t for t in types if not text[t.end : match.start() - 1].strip(" *") and t.end < match.start()), None
+        )
+    nearest = min(types, key=lambda t: _distance(text, match, t), default=None)
+    return nearest if nearest is not None and _distance(text, match, nearest) < inf else None
+
+
+def _closer(text: str, match: re.Match[str], about: Countable, found: Sequence[re.Match[str]]) -> bool:
+    """Tell whether another number is closer to this."""
+    numbers = [other for other in found if other is not match and _value(other)[1]]
+    return any(_distance(text, other, about) < _distance(text, match, about) for other in numbers)
+
+
 def _value(match: re.Match[str]) -> tuple[tuple[float, float], bool]:
     if match["range"]:
         low, high = sorted(float(end) / 100 for end in (match["least"] or match["low"], match["high"]))
@@ -288,7 +264,7 @@ def _value(match: re.Match[str]) -> tuple[tuple[float, float], bool]:
     if match["number"]:
         return (float(match["value"]) / 100,) * 2, True
     if match["fraction"]:
-        share = next(s for pattern, s in _FRACTIONS.items() if re.fullmatch(pattern, match["fraction"], re.I))
+        share = next(s for pattern, s in FRACTIONS.items() if re.fullmatch(pattern, match["fraction"], re.I))
         return (share, share), True
     return (MOST if match["most"] else FEW), False
 
@@ -297,16 +273,21 @@ def _inside(match: re.Match[str], mention: Mention) -> bool:
     return mention.start < match.end() and match.start() < mention.end
 
 
-def _distance(text: str, match: re.Match[str], mention: Mention) -> int:
-    """Letters between a share and a cell type; what a comma or an "and" keeps apart is far."""
-    between = text[match.end() : mention.start] if mention.start >= match.end() else text[mention.end : match.start()]
-    return len(between) + 40 * len(re.findall(r",|\band\b", between))
+def _between(text: str, match: re.Match[str], mention: Mention) -> str:
+    return text[match.end() : mention.start] or text[mention.end : match.start()]
+
+
+def _distance(text: str, match: re.Match[str], mention: Mention) -> float:
+    """Letters between a share and a cell type; no "30% of this and B cells", while "B cells are there, at 30%" is far."""
+    between = _between(text, match, mention)
+    apart = len(re.findall(r",|\band\b", between))
+    return inf if apart and mention.start >= match.end() else len(between) + 40 * apart
 
 
 def _next_to(text: str, match: re.Match[str], mention: Mention) -> bool:
     """Tell whether a word such as "mostly" is said of a cell type: few words and none of place stand between them."""
-    between = text[match.end() : mention.start] or text[mention.end : match.start()]
-    return len(between.split()) <= _REACH - 1 and not _ELSEWHERE.search(between)
+    between = _between(text, match, mention)
+    return len(between.split()) <= REACH - 1 and not ELSEWHERE.search(between)
 
 
 def _is_part_of(text: str, match: re.Match[str], mention: Mention) -> bool:
@@ -314,6 +295,8 @@ def _is_part_of(text: str, match: re.Match[str], mention: Mention) -> bool:
     of = r"\s+of" if not match["most"] else r"(?:\s+of)?"
     if match["most"] and match[0].lower().endswith(("ly", "by")):
         return False
+    if match["few"] and not match[0].lower().endswith("few"):
+        return False  # "a small number of T cells" counts them
     return bool(re.fullmatch(rf"{of}(?:\s+(?:the|these|all))?\s+", text[match.end() : mention.start]))
 
 

@@ -43,10 +43,13 @@ class PromptFamily:
         inside = word[len(before) : len(word) - len(behind)]
         return inside if inside and word == self.gene(inside) else None
 
+    def genes(self, sentence: str) -> str:
+        """Write the genes of a cell sentence the way they stand inside a cell, separated by single spaces."""
+        return " ".join(map(self.gene, sentence.split()))
+
     def cell(self, sentence: str, *, organism: str | None = None) -> str:
         """Write a cell sentence, stating the number of genes that are really in it."""
-        genes = [self.gene(word) for word in sentence.split()]
-        sentence, n_genes = " ".join(genes), len(genes)
+        n_genes, sentence = len(sentence.split()), self.genes(sentence)
         if self.quoted:
             return f"<cell> {sentence} </cell>"
         of_whom = f" {organism}" if organism else ""

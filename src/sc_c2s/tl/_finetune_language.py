@@ -19,7 +19,7 @@ from ._finetune_cells import Learned
 from ._groups import expression
 
 LANGUAGE = ("summarize", "ask")
-N_CELLS, N_GENES = 20, 25
+N_CELLS, N_GENES = 20, 15
 
 
 def check_language(tasks: tuple[str, ...], method: str, given: Mapping[str, Any]) -> None:

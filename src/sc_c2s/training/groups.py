@@ -82,9 +82,9 @@ class Groups:
         return evidence_text(self.composition(name), self.markers[name][:N_MARKERS], self.facts[name].context)
 
     def composition(self, name: str) -> dict[str, float] | None:
-        """Share of each cell type in a group; ``None`` where cells have no labels."""
+        """Share of each cell type in a group, if cells are labelled."""
         found = self.facts[name].composition
-        return None if found is None else {str(label): float(part) for label, part in found.items()}
+        return None if found is None else {str(label): float(share) for label, share in found.items()}
 
     @classmethod
     def gather(

@@ -132,9 +132,13 @@ class GroupRows:
 
 def template(groups: Groups, name: str, *, style: str, rng: np.random.Generator | None = None) -> str:
     """Describe a group without a model, see :func:`~sc_c2s.prompts.describe`."""
-    facts = groups.facts[name]
     return describe(
-        groups.composition(name), groups.markers[name], facts.context, style=style, organism=groups.organism, rng=rng
+        groups.composition(name),
+        groups.markers[name],
+        groups.facts[name].context,
+        style=style,
+        organism=groups.organism,
+        rng=rng,
     )
 
 

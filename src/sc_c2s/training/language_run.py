@@ -28,7 +28,7 @@ from .vocabulary import informative_genes
 
 ROWS, EPOCHS = 800, (1, 50)
 """Rows that a model is shown, and the fewest and most times that each item is among them."""
-TOP_GENES = 1_000
+TOP_GENES = 300
 """Genes that are shown: those that tell the groups apart."""
 BATCH, RATE, PATIENCE, N_EVALUATIONS = 4, 2e-4, 3, 6
 

@@ -111,17 +111,20 @@ def choose(
     loaded = load(model, device=device, dtype=dtype)
     known = directory.is_model_directory(loaded.path)
     small = nano.is_nano(loaded.tokenizer)
+    adapted = (loaded.path / ADAPTER).is_file()
     if known:
         family = directory.read(loaded.path).family
-        _check_same(str(model), gene_tokens, family, small=small)
+    elif adapted or small:  # as it came
+        family = (MARKED if gene_token_ids(loaded.tokenizer) else ENGLISH).name
     else:
         family = (MARKED if (reads if gene_tokens is None else gene_tokens) else ENGLISH).name
+    if known or adapted:
+        _check_same(str(model), gene_tokens, family, small=small)
     if family == MARKED.name and not reads:
         raise ValueError(
             "Gene tokens are for models that read cells and name them; to write genes or changes, start from a model without "
             "them, and leave out gene_tokens=."
         )
-    adapted = (loaded.path / ADAPTER).is_file()
 
     def reopen(
         words: list[str], embeddings: dict[str, np.ndarray], writes: bool, genes: Sequence[str] = ()
@@ -210,7 +213,7 @@ def _with_adapter(merged: LoadedModel, *, device: str, dtype: str) -> Any:
     path = str(merged.path)
     config = PeftConfig.from_pretrained(path)
     base = load(config.base_model_name_or_path, device=device, dtype=dtype, revision=config.revision)
-    if config.trainable_token_indices:
+    if gene_token_ids(merged.tokenizer):
         _share_tables(merged.model, base.model)
     model = PeftModel.from_pretrained(base.model, path, is_trainable=True)
     # Whenever PEFT saves, it looks up the base: in its directory rather than on the network.
