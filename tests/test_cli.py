@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anndata
 import mudata
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import scanpy as sc
@@ -17,9 +18,21 @@ from typer.testing import CliRunner, Result
 
 import sc_c2s as c2s
 from sc_c2s.cli import app
+from sc_c2s.engine import LocalEngine
 from sc_c2s.models import directory, nano
 
-COMMANDS = ("demo", "sentences", "finetune", "annotate", "generate", "info")
+N_OPTIONS = {
+    "demo": 10,
+    "sentences": 7,
+    "finetune": 26,
+    "annotate": 17,
+    "generate": 13,
+    "summarize": 22,
+    "ask": 22,
+    "chat": 19,
+    "info": 1,
+}
+COMMANDS = tuple(N_OPTIONS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,8 +44,8 @@ def tiny_nano() -> Iterator[None]:
     sc.settings.verbosity = before
 
 
-def c2s_(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+def c2s_(*arguments: object, typed: str | None = None) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=typed)
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +86,7 @@ def test_help_of_every_command_explains_every_option(command) -> None:
     for i in options:
         said = lines[i].split("  ")[2:] + ([] if i + 1 == len(lines) else [lines[i + 1]])
         assert any(len(part.strip()) > 5 for part in said), lines[i]
-    assert (
-        len(options) == {"demo": 10, "sentences": 7, "finetune": 20, "annotate": 12, "generate": 13, "info": 1}[command]
-    )
+    assert len(options) == N_OPTIONS[command]
 
 
 def test_info() -> None:
@@ -171,6 +182,35 @@ def test_annotate(files, model, tmp_path, adata, file, out, options) -> None:
         assert f" {n}\n" in result.stdout
 
 
+def test_annotate_groups(files, pretrained, tmp_path, adata) -> None:
+    out = tmp_path / "new.h5ad"
+    result = c2s_(
+        *("annotate", files / "cells.h5ad", "--model", pretrained, "--out", out, "--level", "group"),
+        *("--group-key", "cell_type", "--groupby", "tissue", "--labels", "blood", "--labels", "lung"),
+        *("--n-cells", 3, "--seed", 2, "--device", "cpu"),
+    )
+    assert result.exit_code == 0, result.output
+    c2s.tl.annotate(
+        adata,
+        model=str(pretrained),
+        level="group",
+        group_key="cell_type",
+        groupby="tissue",
+        labels=["blood", "lung"],
+        n_cells=3,
+        rng=2,
+        device="cpu",
+    )
+    stored, groups = anndata.read_h5ad(out), adata.uns["c2s_cell_type"]["groups"]
+    assert list(stored.obs["c2s_cell_type"]) == list(adata.obs["c2s_cell_type"])
+    for name, row in groups.iterrows():
+        [line] = [line for line in result.stdout.splitlines() if line.startswith(name)]
+        assert line.split()[-2:] == [row["label"], f"{row['confidence']:.3f}"]
+    refused = c2s_("annotate", files / "cells.h5ad", "--model", pretrained, "--out", out, "--level", "group")
+    assert refused.exit_code == 2
+    assert "group_key= is missing" in refused.stderr
+
+
 def test_unknown_below(files, model, tmp_path) -> None:
     out = tmp_path / "new.h5ad"
     result = c2s_("annotate", files / "cells.h5ad", "--model", model[1], "--out", out, "--unknown-below", 1)
@@ -200,6 +240,13 @@ def test_demo_on_own_cells(files, tmp_path) -> None:
         (("finetune", "{}/cells.h5ad", "--label", "cell_type", "--out", "{}/m", "--use-raw"), "needs adata.raw"),
         (("annotate", "{}/cells.h5ad", "--model", "{}/none", "--out", "{}/a.h5ad"), "There is no directory"),
         (("annotate", "{}/cells.h5ad", "--model", "{}/cells.zarr", "--out", "{}/a.h5ad"), "holds no model"),
+        (("summarize", "nowhere.h5ad"), "There is no file 'nowhere.h5ad': check the path"),
+        (("summarize", "{}/cells.h5ad", "--model", "{}/none"), "There is no directory"),
+        (("summarize", "{}/cells.h5mu", "--model", "{}/none"), "A MuData needs mod="),
+        (("ask", "{}/cells.h5ad", "  ", "--model", "{}/none"), "The question is empty: ask something."),
+        (("ask", "{}/cells.h5ad", "What?", "--choice", "a"), "choices= holds fewer than two different answers"),
+        (("ask", "{}/cells.h5ad", "What?", "--engine", "cloud"), "engine='cloud' has to be one of 'local', 'server'"),
+        (("chat", "{}/cells.h5ad", "--groupby", "cell_type"), "about one group: name it with --group, or leave out"),
         (("demo", "--label", "cell_type"), "--label belongs to your own cells: give them with --h5ad FILE"),
         (("demo", "--h5ad", "{}/cells.h5ad"), "--label is missing: name the column of obs"),
         (("demo", "--h5ad", "{}/cells.h5ad", "--label", "x", "--out", "{}/d"), "obs has no column 'x'"),
@@ -288,3 +335,144 @@ def test_a_model_that_does_not_generate(model) -> None:
     result = c2s_("generate", "--model", model[1], "--prompt", "B cells")
     assert result.exit_code == 2
     assert "was trained to annotate, not to write cells" in result.stderr
+
+
+def hear(monkeypatch, said: str) -> list[list[dict[str, str]]]:
+    """Have every model say this, and keep what it is asked."""
+    heard: list[list[dict[str, str]]] = []
+
+    def chat(self: LocalEngine, conversations: list, **how: object) -> list[str]:
+        heard.extend(list(conversation) for conversation in conversations)
+        return [said] * len(conversations)
+
+    monkeypatch.setattr(LocalEngine, "chat", chat)
+    return heard
+
+
+ABOUT = ("--groupby", "cell_type", "--label-key", "cell_type", "--n-cells", 3, "--n-genes", 5, "--device", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("file", "out", "options"), [("cells.h5ad", "new.h5ad", ()), ("cells.h5mu", "new.h5mu", ("--mod", "rna"))]
+)
+def test_summarize(files, pretrained, tmp_path, adata, file, out, options) -> None:
+    result = c2s_(
+        *("summarize", files / file, "--model", pretrained, *ABOUT, "--evidence", "--context", "donor"),
+        *("--style", "caption", "--max-tokens", 6, "--seed", 4, "--out", tmp_path / out, *options),
+    )
+    assert result.exit_code == 0, result.output
+    c2s.tl.summarize(
+        adata,
+        model=str(pretrained),
+        groupby=["cell_type"],
+        label_key="cell_type",
+        context=["donor"],
+        evidence=True,
+        style="caption",
+        n_cells=3,
+        n_genes=5,
+        max_tokens=6,
+        rng=4,
+        device="cpu",
+    )
+    stored = mudata.read_h5mu(tmp_path / out)["rna"] if options else anndata.read_h5ad(tmp_path / out)
+    texts = c2s.get.summary(adata)
+    pd.testing.assert_frame_equal(c2s.get.summary(stored), texts, check_dtype=False)
+    assert stored.uns["c2s_summary"]["params"]["style"] == "caption"
+    for name, text in texts["text"].items():
+        assert f"\n{name}\n{text}\n[" in result.stdout
+    assert f"written    {tmp_path / out}" in result.stdout
+
+
+def test_what_is_printed_of_a_text(files, pretrained, monkeypatch) -> None:
+    """What the data confirm is counted, what they contradict is shown."""
+    heard = hear(monkeypatch, "They are B cells.")
+    result = c2s_("summarize", files / "cells.h5ad", "--model", pretrained, *ABOUT, "--group", "B cell")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "\nB cell\nThey are B cells.\n[1 confirmed]\n"
+    assert len(heard) == 1
+    result = c2s_(
+        "ask", files / "cells.h5ad", "What are they?", "--model", pretrained, *ABOUT, "--group", "CD14+ monocyte"
+    )
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[1:4] == ["CD14+ monocyte", "They are B cells.", "[1 contradicted]"]
+    assert lines[4].startswith("    'B cells': said B cells: present, found ")
+    heard = hear(monkeypatch, "Hello.")
+    result = c2s_("summarize", files / "cells.h5ad", "--model", pretrained, "--n-cells", 3, "--n-genes", 5)
+    assert result.stdout == "\nall cells\nHello.\n[no claim that can be looked up]\n"
+
+
+def test_ask_with_choices(files, pretrained, tmp_path, adata) -> None:
+    result = c2s_(
+        *("ask", files / "cells.h5ad", "Which?", "--model", pretrained, *ABOUT),
+        *("--choice", "GENE1", "--choice", "x", "--out", tmp_path / "new.h5ad"),
+    )
+    assert result.exit_code == 0, result.output
+    table = c2s.get.summary(anndata.read_h5ad(tmp_path / "new.h5ad"), key="c2s_answer")
+    assert set(table["question"]) == {"Which?"}
+    for name, row in table.iterrows():
+        printed = f"\n{name}\n{row['text']}\n    {row['proba_GENE1']:.3f} GENE1\n    {row['proba_x']:.3f} x\n["
+        assert printed in result.stdout
+
+
+@pytest.mark.parametrize("ends", ["\nnever asked\n", ""])
+def test_chat(files, pretrained, monkeypatch, ends) -> None:
+    heard = hear(monkeypatch, "They are B cells.")
+    typed = f"What are they?\nAre you sure?\n{ends}"
+    result = c2s_("chat", files / "cells.h5ad", "--model", pretrained, *ABOUT, "--group", "B cell", typed=typed)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == (
+        "B cell: 20 cells, of which 3 are shown. Ask about them; an empty line ends.\n"
+        "They are B cells.\n[1 confirmed]\nThey are B cells.\n[1 confirmed]\n"
+    )
+    first, second = heard
+    assert [turn["role"] for turn in first] == ["system", "user"]
+    assert [turn["role"] for turn in second] == ["system", "user", "assistant", "user"]
+    assert first[-1]["content"].endswith("What are they?")
+    assert second[:2] == first, "the same cells stay in view"
+    assert [turn["content"] for turn in second[2:]] == ["They are B cells.", "Are you sure?"]
+
+
+def test_chat_with_a_real_model(files, pretrained) -> None:
+    call = ("chat", files / "cells.h5mu", "--mod", "rna", "--model", pretrained, "--n-cells", 3, "--n-genes", 5)
+    results = [c2s_(*call, "--max-tokens", 5, typed="What are they?\nWhy?") for _ in range(2)]
+    assert results[0].exit_code == 0, results[0].output
+    assert results[0].stdout.startswith("all cells: 60 cells, of which 3 are shown.")
+    assert results[0].stdout.count("\n[") == 2
+    assert results[0].stdout == results[1].stdout
+
+
+def test_finetune_to_talk(files, pretrained, tmp_path) -> None:
+    adata = anndata.read_h5ad(files / "cells.h5ad")
+    adata.obs["lot"] = [f"lot{i // 3 % 4}" for i in range(60)]
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    result = c2s_(
+        *("finetune", tmp_path / "cells.h5ad", "--label", "cell_type", "--label", "lot", "--model", pretrained),
+        *("--task", "summarize", "--task", "ask", "--label-key", "cell_type", "--context", "lot", "--evidence"),
+        *("--sample-key", "donor", "--style", "caption", "--n-cells", 2, "--n-genes", 4, "--epochs", 1),
+        *("--out", tmp_path / "model", "--device", "cpu"),
+    )
+    assert result.exit_code == 0, result.output
+    card = directory.read(tmp_path / "model")
+    assert card.task == ["summarize", "ask"]
+    assert card.language == {
+        "n_cells": 2,
+        "n_genes": 4,
+        "style": "caption",
+        "evidence": True,
+        "columns": {
+            "groupby": ["cell_type", "lot"],
+            "label_key": "cell_type",
+            "sample_key": "donor",
+            "subgroup_key": None,
+            "context": ["lot"],
+        },
+    }
+    assert f"{card.metrics['test']['accuracy']:.3f}" in result.stdout
+    assert f"{card.metrics['test']['composition_error']:.3f}" in result.stdout
+    said = c2s_(
+        "ask", tmp_path / "cells.h5ad", "Which?", "--model", tmp_path / "model", "--choice", "a", "--choice", "b"
+    )
+    assert said.exit_code == 0, said.output
+    assert "\nall cells\n" in said.stdout

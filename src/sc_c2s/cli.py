@@ -28,7 +28,9 @@ H5ad = Annotated[Path, typer.Argument(help="A .h5ad, .h5mu or .zarr file with th
 Labels = Annotated[
     list[str],
     typer.Option(
-        "--label", help="Column of obs with the labels, for example cell_type; to generate, give several if needed."
+        "--label",
+        help="Column of obs with the labels, for example cell_type; to generate, several if needed. To summarize and ask, the "
+        "column, or columns, with the groups.",
     ),
 ]
 Layer = Annotated[str | None, typer.Option(help="Take the expression from this layer instead of X.")]
@@ -41,8 +43,41 @@ NGenes = Annotated[int | None, typer.Option("--n-genes", help="Longest sentence,
 EngineName = Annotated[
     str, typer.Option("--engine", help="Where the model runs: local, or server for the one at $OPENAI_BASE_URL.")
 ]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", help="Prompts read at once by the model, or requests under way.", min=1)
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="How often each training cell is shown.", min=1)]
+Groupby = Annotated[
+    list[str] | None, typer.Option("--groupby", help="Column of obs with the groups; several are combined.")
+]
+Group = Annotated[list[str] | None, typer.Option("--group", help="Group to look at; by default all.")]
+Talker = Annotated[
+    str,
+    typer.Option("--model", help="smollm2, a folder of c2s finetune, any causal language model, or one on a server."),
+]
+LabelKey = Annotated[
+    str | None, typer.Option("--label-key", help="Column of obs with cell types: what a group consists of.")
+]
+SampleKey = Annotated[
+    str | None, typer.Option("--sample-key", help="Column of obs with the sample: cells that are shown are of one.")
+]
+Context = Annotated[
+    list[str] | None,
+    typer.Option("--context", help="Column of obs that says where cells are from, such as the tissue; or several."),
+]
+Evidence = Annotated[
+    bool | None, typer.Option("--evidence/--no-evidence", help="Show the model composition and marker genes as well.")
+]
+Style = Annotated[str | None, typer.Option("--style", help="Of a summary: abstract, or caption.")]
+NCells = Annotated[int | None, typer.Option("--n-cells", help="Cells of a group in a prompt.", min=1)]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens of a text.", min=1)]
+Temperature = Annotated[
+    float,
+    typer.Option("--temperature", help="0 takes the most probable words, 1 draws them as probable as they are.", min=0),
+]
+Results = Annotated[Path | None, typer.Option("--out", help="Where the cells with the texts are written, if at all.")]
 
 
 @app.command()
@@ -124,7 +159,10 @@ def sentences(
         typer.echo(f"sentences  {out}")
 
 
-SHOWN = ("accuracy", "macro_f1", "ece", "n", "nats_per_gene", "pearson_delta", "r2_delta")
+SHOWN = (
+    *("accuracy", "macro_f1", "ece", "n", "nats_per_gene", "pearson_delta", "r2_delta"),
+    *("n_claims", "confirmed", "contradicted", "composition_error"),
+)
 """Scores that are printed."""
 
 
@@ -134,11 +172,14 @@ def finetune(
     label: Labels,
     out: Annotated[Path, typer.Option(help="Folder for the model.")],
     model: Annotated[
-        str, typer.Option(help="What to start from: nano, a model folder, or an id on the Hugging Face hub.")
+        str, typer.Option(help="What to start from: nano, smollm2, a model folder, or an id on the Hugging Face hub.")
     ] = "nano",
     task: Annotated[
         list[str] | None,
-        typer.Option(help="What to learn: annotate (if not given), generate, or perturb; give the first two for both."),
+        typer.Option(
+            help="What to learn: annotate (if not given), generate, perturb, summarize or ask; the first two, and the last two, "
+            "go together."
+        ),
     ] = None,
     method: Annotated[
         str, typer.Option(help="sft learns from examples; grpo goes on with rewards from a model that sft trained.")
@@ -153,6 +194,12 @@ def finetune(
     steps: Annotated[int | None, typer.Option(help="Steps of grpo.", min=1)] = None,
     condition_key: Annotated[str | None, typer.Option(help="Column of obs with perturbations, for perturb.")] = None,
     control: Annotated[str | None, typer.Option(help="Its value for cells to which nothing was done.")] = None,
+    label_key: LabelKey = None,
+    sample_key: SampleKey = None,
+    context: Context = None,
+    evidence: Evidence = None,
+    style: Style = None,
+    n_cells: NCells = None,
     split: Annotated[
         str | None, typer.Option(help="Column of obs with train/validation/test, or with donors to keep together.")
     ] = None,
@@ -162,7 +209,7 @@ def finetune(
     mod: Mod = None,
     n_genes: NGenes = None,
     epochs: Epochs = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
     """Fine-tune a model on labelled cells; call it again to go on after an interruption."""
@@ -186,6 +233,12 @@ def finetune(
             n_steps=steps,
             condition_key=condition_key,
             control=control,
+            label_key=label_key,
+            sample_key=sample_key,
+            context=context or (),
+            evidence=evidence,
+            style=style,
+            n_cells=n_cells,
             split_key=split,
             layer=layer,
             use_raw=use_raw,
@@ -215,6 +268,14 @@ def annotate(
         list[str] | None,
         typer.Option(help="Label to choose from, once for each; a model that was fine-tuned knows its own."),
     ] = None,
+    groupby: Annotated[
+        str | None, typer.Option(help="What a label is, in words for the model, for example tissue.")
+    ] = None,
+    level: Annotated[
+        str, typer.Option(help="cell labels each cell by itself, group all cells of a group alike.")
+    ] = "cell",
+    group_key: Annotated[str | None, typer.Option(help="Column of obs with the groups.")] = None,
+    n_cells: NCells = None,
     unknown_below: Annotated[
         float | None, typer.Option(help='Call cells below this confidence "unknown".', min=0, max=1)
     ] = None,
@@ -222,12 +283,11 @@ def annotate(
     use_raw: UseRaw = False,
     gene_symbols: Symbols = None,
     mod: Mod = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Cells read at once by the model, or requests under way.", min=1)
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    batch_size: BatchSize = None,
+    device: Device = "auto",
+    seed: Seed = 0,
 ) -> None:
-    """Name the label of every cell with a fine-tuned model, or with any that is given the labels."""
+    """Name the label of every cell, or of groups of cells, with a fine-tuned model, or with any that is given the labels."""
     with _one_line_errors():
         import scanpy as sc
 
@@ -237,10 +297,15 @@ def annotate(
         sc.settings.verbosity = "info"
         data = _read(file)
         where: dict[str, Any] = {"layer": layer, "use_raw": use_raw, "gene_symbols": gene_symbols, "mod": mod}
-        where |= {"unknown_below": unknown_below, "batch_size": batch_size, "device": device}
+        where |= {"unknown_below": unknown_below, "batch_size": batch_size, "device": device, "rng": seed}
+        where |= {"groupby": groupby, "level": level, "group_key": group_key, "n_cells": n_cells}
         tl.annotate(data, model=model, engine=engine, labels=labels, **where)
         _write(data, out)
-        typer.echo(open_results(data, mod).obs(_keys.CELL_TYPE).value_counts(dropna=False).to_string())
+        found = open_results(data, mod)
+        if level == "group":
+            typer.echo(found.adata.uns[_keys.CELL_TYPE]["groups"].to_string(float_format="{:.3f}".format))
+        else:
+            typer.echo(found.obs(_keys.CELL_TYPE).value_counts(dropna=False).to_string())
         typer.echo(f"annotated  {out}")
 
 
@@ -277,7 +342,7 @@ def generate(
     out: Annotated[Path | None, typer.Option(help="Where the cells are written (.h5ad, .h5mu or .zarr).")] = None,
     mod: Mod = None,
     batch_size: Annotated[int | None, typer.Option(help="Cells written at once by the model.", min=1)] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
     """Generate cells: a gene list for a prompt, new cells of some condition, or one beside each cell of a file."""
@@ -309,71 +374,47 @@ def generate(
         typer.echo(f"generated  {out}")
 
 
-Groupby = Annotated[
-    list[str] | None, typer.Option("--groupby", help="Column of obs with the groups; several are combined.")
-]
-Group = Annotated[list[str] | None, typer.Option("--group", help="Group to look at; by default all.")]
-LabelKey = Annotated[str | None, typer.Option("--label-key", help="Column of obs with cell types, to check claims by.")]
-Context = Annotated[
-    list[str] | None,
-    typer.Option("--context", help="Column of obs that says where cells are from, for example tissue."),
-]
-Evidence = Annotated[
-    bool | None, typer.Option("--evidence/--no-evidence", help="Show the model composition and marker genes as well.")
-]
-NCells = Annotated[int | None, typer.Option("--n-cells", help="Cells of a group in a prompt.", min=1)]
-Talker = Annotated[
-    str,
-    typer.Option("--model", help="smollm2, a folder of c2s finetune, any causal language model, or one on a server."),
-]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
-
-
 @app.command()
 def summarize(
+    call: typer.Context,
     file: H5ad,
     groupby: Groupby = None,
     group: Group = None,
     model: Talker = "smollm2",
     engine: EngineName = "local",
     label_key: LabelKey = None,
+    sample_key: SampleKey = None,
     context: Context = None,
     evidence: Evidence = None,
-    style: Annotated[str | None, typer.Option(help="abstract or caption.")] = None,
+    style: Style = None,
     n_cells: NCells = None,
     n_genes: NGenes = None,
-    out: Annotated[Path | None, typer.Option(help="Where the file with the texts is written.")] = None,
+    max_tokens: MaxTokens = 192,
+    temperature: Temperature = 0.0,
     layer: Layer = None,
     use_raw: UseRaw = False,
     gene_symbols: Symbols = None,
     mod: Mod = None,
+    batch_size: BatchSize = None,
     device: Device = "auto",
     seed: Seed = 0,
+    out: Results = None,
 ) -> None:
     """Describe groups of cells in prose, and check every claim."""
     with _one_line_errors():
-        from . import _keys, tl
-        from .data import open_results
+        import scanpy as sc
 
+        from . import _keys, tl
+
+        sc.settings.verbosity = "info"
         data = _read(file)
-        tl.summarize(
-            data,
-            model=model,
-            engine=engine,
-            groupby=groupby,
-            groups=group,
-            style=style,
-            **_shown(label_key, context, evidence, n_cells, n_genes, layer, use_raw, gene_symbols, mod, device, seed),
-        )
-        said = open_results(data, mod).adata.uns[_keys.SUMMARY]
-        _print_texts(said["summaries"], said["claims"])
-        if out is not None:
-            _write(data, out)
-            typer.echo(f"summarized {out}")
+        tl.summarize(data, groupby=groupby, groups=group, style=style, batch_size=batch_size, **_talking(call))
+        _hand_over(data, mod, _keys.SUMMARY, out)
 
 
 @app.command()
 def ask(
+    call: typer.Context,
     file: H5ad,
     question: Annotated[str, typer.Argument(help="The question.")],
     groupby: Groupby = None,
@@ -384,49 +425,50 @@ def ask(
         list[str] | None, typer.Option("--choice", help="Answer to choose from; give two or more, or none.")
     ] = None,
     label_key: LabelKey = None,
+    sample_key: SampleKey = None,
     context: Context = None,
     evidence: Evidence = None,
     n_cells: NCells = None,
     n_genes: NGenes = None,
+    max_tokens: MaxTokens = 96,
+    temperature: Temperature = 0.0,
     layer: Layer = None,
     use_raw: UseRaw = False,
     gene_symbols: Symbols = None,
     mod: Mod = None,
+    batch_size: BatchSize = None,
     device: Device = "auto",
     seed: Seed = 0,
+    out: Results = None,
 ) -> None:
     """Ask a question about groups of cells, and check every claim of the answers."""
     with _one_line_errors():
-        from . import _keys, tl
-        from .data import open_results
+        import scanpy as sc
 
+        from . import _keys, tl
+
+        sc.settings.verbosity = "info"
         data = _read(file)
-        tl.ask(
-            data,
-            question,
-            model=model,
-            engine=engine,
-            groupby=groupby,
-            groups=group,
-            choices=choice,
-            **_shown(label_key, context, evidence, n_cells, n_genes, layer, use_raw, gene_symbols, mod, device, seed),
-        )
-        said = open_results(data, mod).adata.uns[_keys.ANSWER]
-        _print_texts(said["answers"], said["claims"])
+        tl.ask(data, question, groupby=groupby, groups=group, choices=choice, batch_size=batch_size, **_talking(call))
+        _hand_over(data, mod, _keys.ANSWER, out)
 
 
 @app.command()
 def chat(
+    call: typer.Context,
     file: H5ad,
     groupby: Groupby = None,
     group: Annotated[str | None, typer.Option(help="The group to talk about; by default all cells.")] = None,
     model: Talker = "smollm2",
     engine: EngineName = "local",
     label_key: LabelKey = None,
+    sample_key: SampleKey = None,
     context: Context = None,
     evidence: Evidence = None,
     n_cells: NCells = None,
     n_genes: NGenes = None,
+    max_tokens: MaxTokens = 96,
+    temperature: Temperature = 0.0,
     layer: Layer = None,
     use_raw: UseRaw = False,
     gene_symbols: Symbols = None,
@@ -438,14 +480,7 @@ def chat(
     with _one_line_errors():
         from .tl._chat import open_chat
 
-        talk = open_chat(
-            _read(file),
-            model=model,
-            engine=engine,
-            groupby=groupby,
-            group=group,
-            **_shown(label_key, context, evidence, n_cells, n_genes, layer, use_raw, gene_symbols, mod, device, seed),
-        )
+        talk = open_chat(_read(file), groupby=groupby, group=group, **_talking(call))
         typer.echo(talk.introduction)
         while question := _next_line():
             answer, claims = talk.ask(question)
@@ -475,38 +510,31 @@ def _one_line_errors() -> Iterator[None]:
         sys.exit(130)
 
 
-def _shown(
-    label_key: str | None,
-    context: list[str] | None,
-    evidence: bool | None,
-    n_cells: int | None,
-    n_genes: int | None,
-    layer: str | None,
-    use_raw: bool,
-    gene_symbols: str | None,
-    mod: str | None,
-    device: str,
-    seed: int,
-) -> dict[str, Any]:
-    """Arguments of all that talks about groups."""
-    return {
-        "label_key": label_key,
-        "context": context or (),
-        "evidence": evidence,
-        "n_cells": n_cells,
-        "n_genes": n_genes,
-        "layer": layer,
-        "use_raw": use_raw,
-        "gene_symbols": gene_symbols,
-        "mod": mod,
-        "device": device,
-        "rng": seed,
-    }
+TALKING = (
+    *("model", "engine", "label_key", "sample_key", "evidence", "n_cells", "n_genes", "max_tokens", "temperature"),
+    *("layer", "use_raw", "gene_symbols", "mod", "device"),
+)
+"""Arguments of all that talks about groups that are called like their options."""
 
 
-def _print_texts(texts: Any, claims: Any) -> None:
+def _talking(call: typer.Context) -> dict[str, Any]:
+    """Arguments of all that talks about groups, as they were given."""
+    given = call.params
+    return {name: given[name] for name in TALKING} | {"context": tuple(given["context"] or ()), "rng": given["seed"]}
+
+
+def _hand_over(data: Any, mod: str | None, key: str, out: Path | None) -> None:
+    """Print texts and what came of their claims, and write the file if it is wanted."""
+    from . import get
+
+    texts, claims = get.summary(data, key=key, mod=mod), get.claims(data, key=key, mod=mod)
     for name, row in texts.iterrows():
-        typer.echo(f"\n{name}\n{row['text']}\n{_checked(claims[claims['group'] == name])}")
+        chances = row.filter(like="proba_")
+        sure = "".join(f"\n    {value:.3f} {choice.removeprefix('proba_')}" for choice, value in chances.items())
+        typer.echo(f"\n{name}\n{row['text']}{sure}\n{_checked(claims[claims['group'] == name])}")
+    if out is not None:
+        _write(data, out)
+        typer.echo(f"\nwritten    {out}")
 
 
 def _checked(claims: Any) -> str:

@@ -77,6 +77,8 @@ def open_chat(
     group: str | None,
     engine: str = "local",
     names: Mapping[str, Sequence[str]] | None = None,
+    max_tokens: int = MAX_TOKENS,
+    temperature: float = 0.0,
     layer: str | None,
     use_raw: bool,
     gene_symbols: str | None,
@@ -97,10 +99,9 @@ def open_chat(
         narrator,
         groupby=groupby,
         groups=None if group is None else [group],
-        sample_key=None,
         subgroup_key=None,
         organism=None,
         seed=rng,
         **shown,
     )
-    return Chat(scene, names=names)
+    return Chat(scene, names=names, max_tokens=max_tokens, temperature=temperature)
