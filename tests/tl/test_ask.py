@@ -82,6 +82,11 @@ def test_bad_input_is_told_in_a_sentence(adata, parrot, question, how, message):
         c2s.tl.ask(adata, question, model=parrot(), **how)
 
 
+def test_one_text_is_no_list_of_answers(adata, parrot):
+    with pytest.raises(TypeError, match="choices='yes' is one text; give a list of answers"):
+        c2s.tl.ask(adata, "What?", model=parrot(), choices="yes")
+
+
 def test_a_real_model_chooses_the_same_in_any_batch(adata, pretrained):
     for batch_size in (1, 3):
         c2s.tl.ask(

@@ -151,6 +151,8 @@ def ask(
     """
     if not question.strip():
         raise ValueError("The question is empty: ask something.")
+    if isinstance(choices, str):
+        raise TypeError(f"choices={choices!r} is one text; give a list of answers.")
     if choices is not None and len(set(choices)) < 2:
         raise ValueError("choices= holds fewer than two different answers: give more, or None for a free answer.")
     start = logg.info("asking about groups of cells")
