@@ -5,5 +5,6 @@ from __future__ import annotations
 from ._annotation import annotation
 from ._generated import generated
 from ._perturbed import perturbed
+from ._summary import claims, summary
 
-__all__ = ["annotation", "generated", "perturbed"]
+__all__ = ["annotation", "claims", "generated", "perturbed", "summary"]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sc_c2s import _keys
-from sc_c2s.data import open_results
+from sc_c2s import _keys, get
 
 from ._axes import BLUE, GREY, RED, hand_over
 
@@ -110,8 +109,7 @@ def summary(
     -------
     The axes if ``show=False``, the figure if ``return_fig=True``, else None.
     """
-    texts, claims = _stored(open_results(data, mod).adata, key)
-    texts = _chosen(texts, groups)
+    texts, claims = _chosen(get.summary(data, key=key, mod=mod), groups), get.claims(data, key=key, mod=mod)
     given = ax
     ax, size, blocks = _open(ax, texts, claims, width, fontsize)
     measure, room = _measure(size, ax.figure.dpi), ax.get_xlim()[1]
@@ -123,18 +121,6 @@ def summary(
         top += block.height + _GAP
     _draw_legend(ax, top, size, measure)
     return hand_over(ax, given=given, show=show, return_fig=return_fig)
-
-
-def _stored(adata: AnnData, key: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    if key not in adata.uns:
-        raise KeyError(f"uns has no texts {key!r}; run tl.summarize or tl.ask first, or name the result with `key=`.")
-    result = adata.uns[key]
-    name = next((name for name in ("summaries", "answers") if name in result), None)
-    if name is None or "claims" not in result:
-        raise KeyError(
-            f"uns[{key!r}] holds no summaries or answers with their claims; name another result with `key=`."
-        )
-    return result[name], result["claims"]
 
 
 def _chosen(texts: pd.DataFrame, groups: str | Sequence[str] | None) -> pd.DataFrame:

@@ -64,8 +64,11 @@ def ask_groups(
         return [sentence for sentence in written if sentence]
 
     def write(n_genes: int) -> list[str]:
-        wording = {"family": annotator.family, "groupby": annotator.groupby, "organism": recipe.organism}
-        return [group_prompt(sentences(drawn[name], n_genes), **wording) for name in names if n_told[name]]
+        told = [sentences(drawn[name], n_genes) for name in names if n_told[name]]
+        return [
+            group_prompt(one, family=annotator.family, groupby=annotator.groupby, organism=recipe.organism)
+            for one in told
+        ]
 
     n_told = {name: len(sentences(some, 1)) for name, some in drawn.items()}
     asked = np.array(list(n_told.values())) > 0

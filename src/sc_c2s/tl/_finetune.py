@@ -264,6 +264,20 @@ def finetune(
     >>> c2s.tl.annotate(adata, model="blood", use_raw=True)  # doctest: +SKIP
     """
     tasks = _tasks(task)
+    check_language(
+        tasks,
+        method,
+        {
+            "label_key": label_key,
+            "sample_key": sample_key,
+            "subgroup_key": subgroup_key,
+            "context": columns(context) or None,
+            "texts": texts,
+            "evidence": evidence,
+            "style": style,
+            "n_cells": n_cells,
+        },
+    )
     check_method(
         method,
         tasks,
@@ -279,20 +293,6 @@ def finetune(
     groupings = columns(groupby)
     if "annotate" in tasks and (not groupings or (len(groupings) > 1 and len(tasks) == 1)):
         raise ValueError("To annotate, groupby= has to name one column of obs with the labels.")
-    check_language(
-        tasks,
-        method,
-        {
-            "label_key": label_key,
-            "sample_key": sample_key,
-            "subgroup_key": subgroup_key,
-            "context": columns(context) or None,
-            "texts": texts,
-            "evidence": evidence,
-            "style": style,
-            "n_cells": n_cells,
-        },
-    )
     perturbing = perturbing_plan(tasks, groupings, condition_key, control, pairing, held_out, min_cells)
     start = logg.info("fine-tuning on cell sentences")
     cells = open_cells(

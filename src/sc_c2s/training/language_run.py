@@ -220,8 +220,7 @@ def _fingerprint(sets: Mapping[str, Groups], items: Mapping[str, Sequence[Item]]
             digest.update(np.ascontiguousarray(array).tobytes())
         for of_cell in (groups.strata, groups.samples):
             digest.update(repr(None if of_cell is None else of_cell.tolist()).encode())
-        for facts in groups.facts.values():
-            composition = None if facts.composition is None else facts.composition.to_dict()
-            digest.update(repr((composition, facts.context)).encode())
+        for name in groups.names:
+            digest.update(repr((groups.composition(name), groups.facts[name].context)).encode())
         digest.update(repr([asdict(item) for item in items[which]]).encode())
     return digest.hexdigest()[:16]
