@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import pandas as pd
 import pytest
@@ -46,7 +47,7 @@ def test_references_add_how_near_the_texts_are(monkeypatch) -> None:
         seen.append((list(candidates), list(references), model))
         return pd.DataFrame({"f1": [0.5, 1.0]})
 
-    monkeypatch.setattr("sc_c2s.metrics.summaries.bert_score", score)
+    monkeypatch.setattr(import_module("sc_c2s.metrics.summaries"), "bert_score", score)
     found = summaries(["a", "b"], [FACTS] * 2, references=["c", "d"], model="encoder")
     assert found["bert_score"] == 0.75
     assert seen == [(["a", "b"], ["c", "d"], "encoder")]
