@@ -32,11 +32,12 @@ from sklearn.cluster import KMeans
 import sc_c2s as c2s
 from sc_c2s.data import open_cells
 from sc_c2s.engine import LocalEngine
-from sc_c2s.metrics import bert_score
+from sc_c2s.metrics import summaries as scores_of
 from sc_c2s.models import directory
+from sc_c2s.prompts import get_family
 from sc_c2s.tl._finetune_language import sets_of
 from sc_c2s.training.groups import Groups
-from sc_c2s.training.language import MAX_TOKENS, GroupRows, Item, Wording, answer_questions, score_texts, template
+from sc_c2s.training.language import MAX_TOKENS, GroupRows, Item, Wording, answer_questions, template
 from sc_c2s.training.questions import baseline, is_right, questions_about
 
 LABELS, GROUP, SET = "cell_type_seurat", "group", "set"
@@ -144,7 +145,8 @@ def summaries(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     table: dict[str, dict[str, float]] = {}
 
     def score(name: str, texts: list[str], **more: float) -> None:
-        table[name] = {**score_texts(texts, facts), "bert_score": bert_score(texts, reference)["f1"].mean(), **more}
+        plain = [get_family("marked").prose(text) for text in texts]
+        table[name] = {**scores_of(plain, facts, references=reference), **more}
         print(f"{name}: {texts[0]}\n", flush=True)
 
     score("template", reference)

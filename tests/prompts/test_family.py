@@ -42,3 +42,22 @@ def test_what_is_no_marked_gene(word: str) -> None:
 def test_a_family_that_is_not_there() -> None:
     with pytest.raises(ValueError, match="no prompt family 'french'; choose one of 'nano', 'english', 'marked'"):
         get_family("french")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (
+            "Compared with other cells,<LYZ>,<CD3D> and<CD4>are higher.",
+            "Compared with other cells, LYZ, CD3D and CD4 are higher.",
+        ),
+        ("They are high in <HLA-A> and CD3D.", "They are high in HLA-A and CD3D."),
+        ("Genes (<LYZ>, <CD3D>): <A><B>", "Genes (LYZ, CD3D): A B"),
+        ("Less than <5% of cells\n\nare > 3 < 4", "Less than <5% of cells\n\nare > 3 < 4"),
+        ("", ""),
+    ],
+)
+def test_genes_in_prose_are_words_like_any_other(written, read):
+    assert MARKED.prose(written) == read
+    assert ENGLISH.prose(written) == written
+    assert MARKED.prose(read) == read

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from sc_c2s.metrics.facts import GroupFacts
 from sc_c2s.prompts import describe
 from sc_c2s.sentences.inverse import log_expression
 from sc_c2s.training.groups import Groups
@@ -21,7 +19,6 @@ from sc_c2s.training.language import (
     answer_questions,
     check_fit,
     score_items,
-    score_texts,
     template,
 )
 from sc_c2s.training.questions import Question
@@ -98,38 +95,6 @@ def test_what_is_said(groups) -> None:
     first = template(groups, "CD14+ monocyte", style="abstract")
     assert first == describe({"CD14+ monocyte": 1.0}, groups.markers["CD14+ monocyte"], {}, organism=groups.organism)
     assert rows.lengths.tolist() == [12] * 3
-
-
-FACTS = GroupFacts(
-    n_cells=10,
-    genes=pd.DataFrame(
-        {
-            "share": [0.9, 0.0],
-            "share_rest": [0.1, 0.5],
-            "mean": [2.0, 0.0],
-            "mean_rest": [0.1, 1.0],
-            "log_fold_change": [3.0, -3.0],
-        },
-        index=["MS4A1", "LYZ"],
-    ),
-    composition=pd.Series({"B cell": 0.8, "T cell": 0.2}),
-    context={},
-)
-
-
-def test_texts_are_scored_together() -> None:
-    scores = score_texts(["80% B cells and 20% T cells.", "They express MS4A1.", "They express LYZ."], [FACTS] * 3)
-    first = score_texts(["80% B cells and 20% T cells."], [FACTS])
-    assert (first["confirmed"], first["contradicted"], first["composition_error"]) == (1, 0, 0)
-    n = first["n_claims"] + 2
-    assert scores["n_claims"] == pytest.approx(n / 3)
-    assert scores["confirmed"] == pytest.approx((n - 1) / n), "shares are of all claims together"
-    assert scores["contradicted"] == pytest.approx(1 / n)
-    assert scores["not_checkable"] == 0
-    assert scores["composition_error"] == pytest.approx(2 / 3)
-    nothing = score_texts(["Nothing to see."], [FACTS])
-    assert nothing["n_claims"] == 0
-    assert math.isnan(nothing["confirmed"])
 
 
 class Guess:

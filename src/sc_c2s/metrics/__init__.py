@@ -37,6 +37,7 @@ from .programs import change_program_score, program_scores, read_gmt, sentence_p
 from .rankings import kendall_tau, rank_weighted_overlap, validity
 from .scvi import scvi_cells
 from .sentences import generated_sentences
+from .summaries import summaries
 from .text import bert_score, grounded
 
 __all__ = [
@@ -91,6 +92,7 @@ __all__ = [
     "scvi_cells",
     "sentence_program_score",
     "sliced_wasserstein",
+    "summaries",
     "top_gene_overlap",
     "top_genes",
     "validity",

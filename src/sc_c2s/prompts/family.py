@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -46,6 +47,16 @@ class PromptFamily:
     def genes(self, sentence: str) -> str:
         """Write the genes of a cell sentence the way they stand inside a cell, separated by single spaces."""
         return " ".join(map(self.gene, sentence.split()))
+
+    def prose(self, text: str) -> str:
+        """Read prose in which genes may stand as they do inside a cell: there they are words like any other."""
+        if not any(self.gene_marks):
+            return text
+        before, behind = map(re.escape, self.gene_marks)
+        # A model that writes a gene's token leaves out the space before it, and often the one behind it.
+        spaced = re.sub(rf" *{before}([^\s<>]+){behind} *", r" \1 ", text)
+        single = re.sub(r" {2,}", " ", spaced)
+        return re.sub(r"(?<=\() | (?=[,.;:!?)])", "", single).strip()
 
     def cell(self, sentence: str, *, organism: str | None = None) -> str:
         """Write a cell sentence, stating the number of genes that are really in it."""

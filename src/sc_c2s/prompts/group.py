@@ -38,13 +38,14 @@ def cells_text(sentences: Sequence[str], *, family: str | PromptFamily, organism
         raise ValueError(
             f"A model of the family {family.name!r} reads one cell at a time: use a pretrained language model."
         )
-    cells = [sentence.split() for sentence in sentences]
-    n_genes = sorted({len(cell) for cell in cells})
+    n_genes = sorted({len(sentence.split()) for sentence in sentences})
     many = f"{n_genes[0]}" if len(n_genes) == 1 else f"{n_genes[0]} to {n_genes[-1]}" if n_genes else "0"
     of_whom = f" {organism}" if organism else ""
-    noun = "cell" if len(cells) == 1 else "cells"
-    head = f"{len(cells)}{of_whom} {noun}. Each line holds the {many} most active genes of one cell, strongest first."
-    return "\n".join([head, *(f"{i}: {' '.join(map(family.gene, cell))}" for i, cell in enumerate(cells, start=1))])
+    noun = "cell" if len(sentences) == 1 else "cells"
+    head = (
+        f"{len(sentences)}{of_whom} {noun}. Each line holds the {many} most active genes of one cell, strongest first."
+    )
+    return "\n".join([head, *(f"{i}: {family.genes(one)}" for i, one in enumerate(sentences, start=1))])
 
 
 def evidence_text(

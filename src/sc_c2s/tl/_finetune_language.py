@@ -200,7 +200,7 @@ def sets_of(
     context: Sequence[str],
     organism: str | None,
 ) -> tuple[dict[str, Groups], np.ndarray]:
-    """Read the groups of each set, and the label of each training cell.
+    """Read the groups of each set, and the label of each training cell, NaN where it has none.
 
     The rest that training groups are set against is training cells; that of the others is all cells, as it will be.
     """
@@ -232,4 +232,4 @@ def sets_of(
         )
     learned = of_cell == TRAIN
     kinds = (group.to_numpy(dtype=object) if labels is None else labels)[learned]
-    return sets, np.array([str(kind) for kind in kinds])
+    return sets, kinds

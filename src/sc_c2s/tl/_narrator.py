@@ -17,6 +17,7 @@ from sc_c2s.engine import Conversation, Sampling, Speaker
 from sc_c2s.metrics.cell_names import CellOntology
 from sc_c2s.metrics.grounding import grounding, grounding_shares
 from sc_c2s.models import LoadedModel
+from sc_c2s.prompts import get_family
 from sc_c2s.sentences.symbols import guess_organism
 from sc_c2s.training.groups import Groups
 
@@ -208,7 +209,7 @@ def say(shown: Shown, *, max_tokens: int, temperature: float, batch_size: int | 
         seeds=np.array([generator(seed + 1, name).integers(2**63) for name in names], dtype=np.uint64),
         batch_size=batch_size,
     )
-    return dict(zip(names, said, strict=True))
+    return {name: get_family(scene.narrator.family).prose(text) for name, text in zip(names, said, strict=True)}
 
 
 def open_narrator(

@@ -7,15 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from sc_c2s._progress import progress
 from sc_c2s.engine import Conversation, LocalEngine
-from sc_c2s.metrics.composition import composition_error
-from sc_c2s.metrics.facts import GroupFacts
-from sc_c2s.metrics.grounding import grounding, grounding_shares
-from sc_c2s.prompts import ask_conversation, describe, summarize_conversation
+from sc_c2s.metrics.summaries import summaries
+from sc_c2s.prompts import ask_conversation, describe, get_family, summarize_conversation
 
 from .groups import Groups
 from .loss import answer_loss
@@ -228,15 +225,15 @@ def score_items(engine: LocalEngine, rows: GroupRows) -> dict[str, float]:
 
     Returns
     -------
-    For summaries those of :func:`score_texts`; for questions the ``accuracy``, of each kind as well.
+    For summaries those of :func:`sc_c2s.metrics.summaries`; for questions the ``accuracy``, of each kind as well.
     """
     scores: dict[str, float] = {}
     asked = [(i, item.question) for i, item in enumerate(rows.items) if item.question is not None]
     told = [(i, item) for i, item in enumerate(rows.items) if item.question is None]
     if told:
         prompts = [rows.asked(i) for i, _ in told]
-        said = engine.chat(prompts, max_tokens=MAX_TOKENS)
-        scores |= score_texts(said, [rows.groups.facts[item.group] for _, item in told])
+        said = map(get_family(rows.wording.family).prose, engine.chat(prompts, max_tokens=MAX_TOKENS))
+        scores |= summaries(list(said), [rows.groups.facts[item.group] for _, item in told])
     if asked:
         answers = answer_questions(engine, [(rows.asked(i), question) for i, question in asked])
         right = np.array([is_right(text, question) for text, (_, question) in zip(answers, asked, strict=True)])
@@ -244,28 +241,6 @@ def score_items(engine: LocalEngine, rows: GroupRows) -> dict[str, float]:
         scores["accuracy"] = float(right.mean())
         scores |= {f"accuracy {kind}": float(right[kinds == kind].mean()) for kind in dict.fromkeys(kinds)}
     return scores
-
-
-def score_texts(texts: Sequence[str], facts: Sequence[GroupFacts]) -> dict[str, float]:
-    """Score summaries by the facts of their groups: means over the texts.
-
-    Parameters
-    ----------
-    texts
-        The summaries.
-    facts
-        Facts of the group of each.
-
-    Returns
-    -------
-    ``n_claims``; the share of all claims together that is ``confirmed``, ``contradicted`` and ``not_checkable``; and the
-    ``composition_error``.
-    """
-    claims = [grounding(text, one) for text, one in zip(texts, facts, strict=True)]
-    shares = grounding_shares(pd.concat(claims, ignore_index=True))
-    shares["n_claims"] /= len(texts)
-    errors = [composition_error(text, one) for text, one in zip(texts, facts, strict=True)]
-    return {**shares, "composition_error": float(np.mean(errors))}
 
 
 def answer_questions(engine: Any, asked: Sequence[tuple[Conversation, Question]]) -> list[str]:

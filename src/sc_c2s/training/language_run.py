@@ -143,7 +143,7 @@ def train_language(
     items
         What is to be said about them.
     kinds
-        Label of each training cell, by which genes are chosen.
+        Label of each training cell, by which genes are chosen; NaN where it has none.
     plan
         What to do.
     start
@@ -163,7 +163,8 @@ def train_language(
     run = {"plan": asdict(plan), "data": digest, "base": start.base, "adapter": start.peft_config}
     same_run(output_dir, run, resume=resume)
 
-    vocabulary = informative_genes(learn.log, kinds, n_top=plan.n_top_genes)
+    known = pd.notna(kinds)
+    vocabulary = informative_genes(learn.log[known], kinds[known].astype(str), n_top=plan.n_top_genes)
     if start.genes:  # an earlier run has given tokens to these
         vocabulary = vocabulary[np.isin(learn.genes[vocabulary].astype(str), start.genes)]
         check_known(vocabulary, start)
