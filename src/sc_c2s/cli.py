@@ -530,7 +530,7 @@ def _hand_over(data: Any, mod: str | None, key: str, out: Path | None) -> None:
     texts, claims = get.summary(data, key=key, mod=mod), get.claims(data, key=key, mod=mod)
     for name, row in texts.iterrows():
         chances = row.filter(like="proba_")
-        sure = "".join(f"\n    {value:.3f} {choice.removeprefix('proba_')}" for choice, value in chances.items())
+        sure = "".join(f"\n    {value:.3f} {str(choice).removeprefix('proba_')}" for choice, value in chances.items())
         typer.echo(f"\n{name}\n{row['text']}{sure}\n{_checked(claims[claims['group'] == name])}")
     if out is not None:
         _write(data, out)

@@ -159,6 +159,31 @@ def test_results_survive_an_h5mu_file(mdata, parrot, tmp_path):
     assert back["summaries"]["text"].tolist() == [TEXT] * 3
 
 
+def test_texts_without_claims_survive_a_file(any_data, parrot, tmp_path):
+    summarize(any_data, parrot(lambda text: ""), groupby="donor")
+    if any_data.where:
+        any_data.data.write_h5mu(tmp_path / "cells.h5mu")
+        back = mudata.read_h5mu(tmp_path / "cells.h5mu")["rna"]
+    else:
+        any_data.data.write_h5ad(tmp_path / "cells.h5ad")
+        back = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    assert back.uns[KEY]["summaries"]["text"].tolist() == [""] * 4
+    assert back.uns[KEY]["summaries"]["confirmed"].isna().all()
+    assert list(back.uns[KEY]["claims"].columns) == list(any_data.adata.uns[KEY]["claims"].columns)
+    assert back.uns[KEY]["claims"].empty
+
+
+@pytest.mark.parametrize("groups", ["CD14+ monocyte", ["CD14+ monocyte"] * 2, np.array(["CD14+ monocyte"])])
+def test_a_group_is_told_of_once_however_it_is_named(adata, parrot, groups):
+    c2s.tl.summarize(adata, model=parrot(), groupby="cell_type", groups=groups)
+    assert adata.uns[KEY]["summaries"].index.tolist() == ["CD14+ monocyte"]
+
+
+def test_no_group_at_all_is_refused(adata, parrot):
+    with pytest.raises(ValueError, match="groups= is empty: name some, or None for all"):
+        c2s.tl.summarize(adata, model=parrot(), groupby="cell_type", groups=[])
+
+
 def test_a_copy_leaves_the_original_alone(any_data, parrot):
     made = c2s.tl.summarize(any_data.data, model=parrot(), groupby="cell_type", copy=True, **any_data.where)
     assert KEY not in any_data.adata.uns

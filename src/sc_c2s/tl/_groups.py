@@ -64,7 +64,9 @@ def read_groups(
     found = sorted({name for name in group if isinstance(name, str)})
     if not found:
         raise ValueError(f"No cell has a value in obs[{groupby!r}], so there is no group to ask about.")
-    wanted = found if groups is None else [str(name) for name in groups]
+    wanted = found if groups is None else list(dict.fromkeys(map(str, [groups] if isinstance(groups, str) else groups)))
+    if not wanted:
+        raise ValueError("groups= is empty: name some, or None for all.")
     if unknown := [name for name in wanted if name not in found]:
         raise ValueError(f"There is no group {unknown[0]!r}; there are {', '.join(map(repr, found[:20]))}.")
     x, log = expression(cells)
