@@ -107,7 +107,7 @@ def test_a_token_across_the_border_is_learned() -> None:
     """Where a prompt ends within a token, the whole token belongs to the answer."""
 
     class Merging:
-        eos_token_id = 1
+        bos_token_id, eos_token_id = None, 1
 
         def __call__(self, texts, return_offsets_mapping):
             return {"input_ids": [[5, 6, 7]] * len(texts), "offset_mapping": [[(0, 2), (2, 5), (5, 9)]] * len(texts)}
@@ -118,6 +118,31 @@ def test_a_token_across_the_border_is_learned() -> None:
 
     [row] = as_dataset(Merging(), Fixed(), np.array([0]))
     assert row["labels"] == [IGNORED, 6, 7, 1]
+
+
+def test_every_answer_of_a_conversation_is_learned(tokenizer) -> None:
+    """Given and learned texts alternate; each token is as if the text had been read in one go."""
+    row = ("GENE1 GENE2 type :", " B", " GENE3 type :", " T")
+    [read] = sft.tokenise(tokenizer, [row], closing=True)
+    assert read["input_ids"] == [*tokenizer("".join(row))["input_ids"], tokenizer.eos_token_id]
+    learned = [token for token in read["labels"] if token != IGNORED]
+    assert tokenizer.decode(learned[:-1]).split() == ["B", "T"]
+    assert learned[-1] == tokenizer.eos_token_id
+    places = [i for i, token in enumerate(read["labels"]) if token != IGNORED]
+    # The question between them is not.
+    assert tokenizer.decode(read["input_ids"][places[0] : places[-1]]).split() == ["B", "GENE3", "type", ":", "T"]
+
+
+def test_the_start_token_that_a_template_wrote_is_not_doubled() -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    core = nano.build(["a", "b"])[1].backend_tokenizer
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="a", eos_token="b", pad_token="b")
+    start = wrapped.bos_token_id
+    [plain] = sft.tokenise(wrapped, [("a b", " b")], closing=False)
+    [doubled] = sft.tokenise(wrapped, [("a a b", " b")], closing=False)
+    assert plain["input_ids"].count(start) == doubled["input_ids"].count(start) == 1
+    assert plain == doubled
 
 
 def test_batches_are_padded_on_the_left() -> None:
