@@ -133,16 +133,20 @@ def test_every_answer_of_a_conversation_is_learned(tokenizer) -> None:
     assert tokenizer.decode(read["input_ids"][places[0] : places[-1]]).split() == ["B", "GENE3", "type", ":", "T"]
 
 
-def test_the_start_token_that_a_template_wrote_is_not_doubled() -> None:
-    from transformers import PreTrainedTokenizerFast
+def test_the_start_token_that_a_template_wrote_is_not_doubled(piece_tokenizer) -> None:
+    from tokenizers import processors
 
-    core = nano.build(["a", "b"])[1].backend_tokenizer
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="a", eos_token="b", pad_token="b")
-    start = wrapped.bos_token_id
-    [plain] = sft.tokenise(wrapped, [("a b", " b")], closing=False)
-    [doubled] = sft.tokenise(wrapped, [("a a b", " b")], closing=False)
-    assert plain["input_ids"].count(start) == doubled["input_ids"].count(start) == 1
-    assert plain == doubled
+    begins = type(piece_tokenizer)(
+        tokenizer_object=type(piece_tokenizer.backend_tokenizer).from_str(piece_tokenizer.backend_tokenizer.to_str()),
+        bos_token="<pad>",
+        eos_token="</s>",
+    )
+    begins.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<pad> $A", special_tokens=[("<pad>", 0)]
+    )
+    plain, written = (sft.tokenise(begins, [(f"{start}GENE1", " B")], closing=True)[0] for start in ("", "<pad>"))
+    assert plain["input_ids"][0] == 0
+    assert plain == written
 
 
 def test_batches_are_padded_on_the_left() -> None:
