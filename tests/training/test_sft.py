@@ -107,7 +107,7 @@ def test_a_token_across_the_border_is_learned() -> None:
     """Where a prompt ends within a token, the whole token belongs to the answer."""
 
     class Merging:
-        eos_token_id = 1
+        bos_token_id, eos_token_id = None, 1
 
         def __call__(self, texts, return_offsets_mapping):
             return {"input_ids": [[5, 6, 7]] * len(texts), "offset_mapping": [[(0, 2), (2, 5), (5, 9)]] * len(texts)}
@@ -118,6 +118,35 @@ def test_a_token_across_the_border_is_learned() -> None:
 
     [row] = as_dataset(Merging(), Fixed(), np.array([0]))
     assert row["labels"] == [IGNORED, 6, 7, 1]
+
+
+def test_every_answer_of_a_conversation_is_learned(tokenizer) -> None:
+    """Given and learned texts alternate; each token is as if the text had been read in one go."""
+    row = ("GENE1 GENE2 type :", " B", " GENE3 type :", " T")
+    [read] = sft.tokenise(tokenizer, [row], closing=True)
+    assert read["input_ids"] == [*tokenizer("".join(row))["input_ids"], tokenizer.eos_token_id]
+    learned = [token for token in read["labels"] if token != IGNORED]
+    assert tokenizer.decode(learned[:-1]).split() == ["B", "T"]
+    assert learned[-1] == tokenizer.eos_token_id
+    places = [i for i, token in enumerate(read["labels"]) if token != IGNORED]
+    # The question between them is not.
+    assert tokenizer.decode(read["input_ids"][places[0] : places[-1]]).split() == ["B", "GENE3", "type", ":", "T"]
+
+
+def test_the_start_token_that_a_template_wrote_is_not_doubled(piece_tokenizer) -> None:
+    from tokenizers import processors
+
+    begins = type(piece_tokenizer)(
+        tokenizer_object=type(piece_tokenizer.backend_tokenizer).from_str(piece_tokenizer.backend_tokenizer.to_str()),
+        bos_token="<pad>",
+        eos_token="</s>",
+    )
+    begins.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<pad> $A", special_tokens=[("<pad>", 0)]
+    )
+    plain, written = (sft.tokenise(begins, [(f"{start}GENE1", " B")], closing=True)[0] for start in ("", "<pad>"))
+    assert plain["input_ids"][0] == 0
+    assert plain == written
 
 
 def test_batches_are_padded_on_the_left() -> None:

@@ -14,8 +14,8 @@ from .augment import Augmenter
 class Rows(Protocol):
     """Rows of one task: row ``i`` of a schedule depends on its cell and on ``i`` alone."""
 
-    def row(self, cell: int, i: int) -> tuple[str, str]:
-        """Prompt and completion of the ``i``-th row, which shows a variant of this cell."""
+    def row(self, cell: int, i: int) -> tuple[str, ...]:
+        """Prompt and completion of the ``i``-th row, which shows a variant of this cell; where it goes on, more of both."""
         ...
 
     @property

@@ -418,19 +418,33 @@ def as_dataset(
 
 
 def tokenise(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], *, closing: bool
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[str]], *, closing: bool
 ) -> list[dict[str, Any]]:
-    """Read prompts with their answers; what is learned is the answer, with ``closing`` also that it ends there."""
+    """Read prompts with their answers; what is learned is the answer, with ``closing`` also that it ends there.
+
+    Parameters
+    ----------
+    tokenizer
+        The tokenizer.
+    rows
+        A prompt and its answer; where a conversation goes on, the prompt behind that and its answer, and so on.
+    closing
+        Add the end token to the last answer.
+    """
     close = [tokenizer.eos_token_id] if closing else []
-    read = tokenizer([prompt + answer for prompt, answer in pairs], return_offsets_mapping=True)
-    rows = []
-    for (prompt, _), ids, offsets in zip(pairs, read["input_ids"], read["offset_mapping"], strict=True):
-        if ids[-1] == tokenizer.eos_token_id:
-            ids, offsets = ids[:-1], offsets[:-1]
-        # A token that reaches past the prompt belongs to the answer, also where a tokenizer merges across the border.
-        learned = [token if end > len(prompt) else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]
-        rows.append({"input_ids": [*ids, *close], "labels": [*learned, *close]})
-    return rows
+    read = tokenizer(["".join(row) for row in rows], return_offsets_mapping=True)
+    out = []
+    for row, ids, offsets in zip(rows, read["input_ids"], read["offset_mapping"], strict=True):
+        if ids[-1] == tokenizer.eos_token_id and offsets[-1][1] == offsets[-1][0]:
+            ids, offsets = ids[:-1], offsets[:-1]  # one that the tokenizer adds to any text
+        if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
+            ids, offsets = ids[1:], offsets[1:]  # the template of a conversation had written it already
+        ends = np.cumsum([len(part) for part in row])
+        # A token that reaches past a prompt belongs to the answer, also where a tokenizer merges across the border.
+        part = np.searchsorted(ends, [end for _, end in offsets])
+        learned = [token if place % 2 else IGNORED for token, place in zip(ids, part.tolist(), strict=True)]
+        out.append({"input_ids": [*ids, *close], "labels": [*learned, *close]})
+    return out
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, answers: Sequence[str]) -> torch.Tensor:
