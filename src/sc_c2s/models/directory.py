@@ -216,7 +216,16 @@ def _page(card: ModelCard) -> str:
     )
 
 
-_SCORES = ("accuracy", "macro_f1", "balanced_accuracy", "ece", "nats_per_gene", "pearson_delta")
+_SCORES = (
+    "accuracy",
+    "macro_f1",
+    "balanced_accuracy",
+    "ece",
+    "nats_per_gene",
+    "pearson_delta",
+    "confirmed",
+    "composition_error",
+)
 _LIMITS = {
     "annotate": (
         "It answers with one of its own labels for any cell it is shown, cell types it never saw included: look at",
@@ -230,5 +239,13 @@ _LIMITS = {
         "It says what a perturbation does on average to cells like the one it reads, from the perturbations it was trained on;",
         "how far cells are from those is told with every prediction. Set it beside the shifts of the training cells that the",
         "result carries before believing that it adds to them.",
+    ),
+    "summarize": (
+        "It describes any group of cells fluently, whether what it says is so or not: every summary comes with its claims, each held",
+        "against the data of the group, and what is no claim is not checked.",
+    ),
+    "ask": (
+        "It answers any question, whether the cells can answer it or not. The accuracy above is that of the kinds of questions it was",
+        "trained on, about groups it had not seen; of others nothing is known.",
     ),
 }

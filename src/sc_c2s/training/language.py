@@ -14,6 +14,7 @@ from sc_c2s.engine import Conversation, LocalEngine
 from sc_c2s.metrics.composition import composition_error
 from sc_c2s.metrics.facts import GroupFacts
 from sc_c2s.metrics.grounding import grounding, grounding_shares
+from sc_c2s.metrics.grounding_score import grounding_score
 from sc_c2s.prompts import ask_conversation, describe, summarize_conversation
 
 from .groups import Groups
@@ -132,7 +133,8 @@ class GroupRows:
 def template(groups: Groups, name: str, *, style: str, rng: np.random.Generator | None = None) -> str:
     """Describe a group without a model, see :func:`~sc_c2s.prompts.describe`."""
     facts = groups.facts[name]
-    composition = None if facts.composition is None else facts.composition.to_dict()
+    shares = facts.composition
+    composition = None if shares is None else {str(label): float(share) for label, share in shares.items()}
     return describe(composition, groups.markers[name], facts.context, style=style, organism=groups.organism, rng=rng)
 
 
@@ -170,9 +172,7 @@ class Talking:
     def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Score validation rows, always the same: the mean loss of a token of their answers."""
         rows = self.rows(tokenizer, VALIDATION)
-        n = min(len(rows.items), self.n_judged)
-        some = np.linspace(0, len(rows.items) - 1, n).astype(int)
-        read = tokenise(tokenizer, [rows.row(int(i), 0) for i in some], closing=True)
+        read = tokenise(tokenizer, [rows.row(i, 0) for i in self.judged()], closing=True)
         collate, total, n_tokens = Collator(tokenizer.pad_token_id), 0.0, 0
         model.eval()
         with torch.no_grad():
@@ -181,6 +181,11 @@ class Talking:
                 loss, count, _ = answer_loss(model, batch)
                 total, n_tokens = total + float(loss), n_tokens + int(count)
         return {"loss": total / max(n_tokens, 1)}
+
+    def judged(self) -> list[int]:
+        """Items of the validation groups by which states are chosen, evenly spaced."""
+        n = len(self.items[VALIDATION])
+        return np.linspace(0, n - 1, min(n, self.n_judged)).astype(int).tolist()
 
     def report(self, model: Any, tokenizer: Any) -> dict[str, dict[str, float]]:
         """Score what is said about the groups of the validation and the test set."""
@@ -192,7 +197,7 @@ class Talking:
         }
 
 
-def score_items(engine: LocalEngine, rows: GroupRows) -> dict[str, float]:
+def score_items(engine: LocalEngine, rows: GroupRows, some: Sequence[int] | None = None) -> dict[str, float]:
     """Have a model say what is to be said, and score it.
 
     Parameters
@@ -201,22 +206,25 @@ def score_items(engine: LocalEngine, rows: GroupRows) -> dict[str, float]:
         The model.
     rows
         What is to be said.
+    some
+        Numbers of the items to be said; by default all.
 
     Returns
     -------
     For summaries those of :func:`score_texts`; for questions the ``accuracy``, of each kind as well.
     """
     scores: dict[str, float] = {}
-    asked = [(i, item) for i, item in enumerate(rows.items) if item.question is not None]
-    told = [(i, item) for i, item in enumerate(rows.items) if item.question is None]
+    items = [(i, rows.items[i]) for i in (range(len(rows.items)) if some is None else some)]
+    asked = [(i, item.question) for i, item in items if item.question is not None]
+    told = [(i, item) for i, item in items if item.question is None]
     if told:
         prompts = [rows.asked(i) for i, _ in told]
         said = engine.chat(prompts, max_tokens=MAX_TOKENS)
         scores |= score_texts(said, [rows.groups.facts[item.group] for _, item in told])
     if asked:
-        answers = answer_questions(engine, [(rows.asked(i), item.question) for i, item in asked])
-        right = np.array([is_right(text, item.question) for text, (_, item) in zip(answers, asked, strict=True)])
-        kinds = np.array([item.question.kind for _, item in asked])
+        answers = answer_questions(engine, [(rows.asked(i), question) for i, question in asked])
+        right = np.array([is_right(text, question) for text, (_, question) in zip(answers, asked, strict=True)])
+        kinds = np.array([question.kind for _, question in asked])
         scores["accuracy"] = float(right.mean())
         scores |= {f"accuracy {kind}": float(right[kinds == kind].mean()) for kind in dict.fromkeys(kinds)}
     return scores
@@ -234,14 +242,15 @@ def score_texts(texts: Sequence[str], facts: Sequence[GroupFacts]) -> dict[str, 
 
     Returns
     -------
-    ``n_claims``; the share of all claims together that is ``confirmed``, ``contradicted`` and ``not_checkable``; and the
-    ``composition_error``.
+    ``n_claims``; the share of all claims together that is ``confirmed``, ``contradicted`` and ``not_checkable``; the
+    ``composition_error``; and ``grounding``, which is :func:`~sc_c2s.metrics.grounding_score`.
     """
     claims = [grounding(text, one) for text, one in zip(texts, facts, strict=True)]
     shares = grounding_shares(pd.concat(claims, ignore_index=True))
     shares["n_claims"] /= len(texts)
     errors = [composition_error(text, one) for text, one in zip(texts, facts, strict=True)]
-    return {**shares, "composition_error": float(np.mean(errors))}
+    scores = [grounding_score(text, one) for text, one in zip(texts, facts, strict=True)]
+    return {**shares, "composition_error": float(np.mean(errors)), "grounding": float(np.mean(scores))}
 
 
 def answer_questions(engine: Any, asked: Sequence[tuple[Conversation, Question]]) -> list[str]:

@@ -21,7 +21,7 @@ from .groups import Groups
 from .language import Item, Talking, Wording
 from .questions import questions_about
 from .run import finish, same_run
-from .split import SETS, TRAIN
+from .split import SETS, TRAIN, VALIDATION
 from .start import Start
 from .vocabulary import informative_genes
 
@@ -85,6 +85,11 @@ def items_of(
         raise ValueError(
             "There is nothing to ask about these groups: name the column with cell types (label_key=), columns that say where "
             "cells are from (context=), or give more groups."
+        )
+    if not items.get(VALIDATION):
+        raise ValueError(
+            "There is nothing to ask about the validation groups, by which the best state is chosen: put more groups into them "
+            "with validation_size=."
         )
     return items
 
@@ -157,8 +162,14 @@ def train_language(
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     learn = sets[TRAIN]
-    digest = _fingerprint(sets, items)
-    run = {"plan": asdict(plan), "data": digest, "base": start.base, "adapter": start.peft_config}
+    digest = fingerprint(sets)
+    run = {
+        "plan": asdict(plan),
+        "data": digest,
+        "items": said(items),
+        "base": start.base,
+        "adapter": start.peft_config,
+    }
     same_run(output_dir, run, resume=resume)
 
     vocabulary = informative_genes(learn.log, kinds, n_top=plan.n_top_genes)
@@ -204,8 +215,8 @@ def train_language(
     return card, history
 
 
-def _fingerprint(sets: Mapping[str, Groups], items: Mapping[str, Sequence[Item]]) -> str:
-    """Digest of cells, values, groups and what is said about them."""
+def fingerprint(sets: Mapping[str, Groups]) -> str:
+    """Digest of cells, values, groups and sets."""
     digest = hashlib.sha256()
     for which, groups in sets.items():
         digest.update(
@@ -213,5 +224,10 @@ def _fingerprint(sets: Mapping[str, Groups], items: Mapping[str, Sequence[Item]]
         )
         for array in (groups.x.indptr, groups.x.indices, groups.x.data):
             digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(repr([asdict(item) for item in items[which]]).encode())
     return digest.hexdigest()[:16]
+
+
+def said(items: Mapping[str, Sequence[Item]]) -> str:
+    """Digest of what is said about the groups of each set."""
+    text = repr([(which, [asdict(item) for item in some]) for which, some in items.items()])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
