@@ -15,6 +15,10 @@ def exact_match(said: str, answer: str, *, tolerance: float | None = None) -> bo
     tolerance
         By how much a share may be off: the first number of the text is then compared with that of the answer, both as
         percentages. `None` compares the words.
+
+    Returns
+    -------
+    Whether it is right; no text at all never is. What follows the first number of a share is not looked at.
     """
     if tolerance is None:
         return _plain(said) == _plain(answer)
