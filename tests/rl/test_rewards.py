@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -287,6 +288,73 @@ def test_tricks_with_grounded_prose() -> None:
         "no names": "This cell is well known to immunologists.",
     }
     assert {name: score(text) for name, text in tricks.items() if score(text) >= honest} == {}
+
+
+def test_tricks_with_questions() -> None:
+    prompt = "Are there any B cells among these cells?\nChoose one: yes; no."
+
+    def score(text: str, answer: str = "yes", tolerance: float | None = None) -> float:
+        return one(rewards.exact_answer, text, answer=[answer], tolerance=[tolerance])
+
+    assert score("yes") == score(" Yes.\n") == 1
+    tricks = [
+        "",
+        " ",
+        "no",
+        "yes; no",
+        "yes no",
+        "yes or no",
+        prompt,
+        f"{prompt} yes",
+        "yes " * 9,
+        "yes, I think",
+        "yess",
+    ]
+    assert [score(text) for text in tricks] == [0] * len(tricks)
+    assert score("about 70% of them", "75%", 0.1) == 1
+    shares = ["", "most", "0% 25% 50% 75%", "0 to 100%", "100%", "60%"]
+    assert [score(text, "75%", 0.1) for text in shares] == [0] * len(shares)
+    assert score("75% or anything", "75%", 0.1) == 1, "what follows is not looked at, as its docstring warns"
+    assert rewards.exact_answer(["yes", "no", "x"], ["yes", "yes", None]) == [1, 0, None]
+    assert rewards.exact_answer(["yes", "no"], "no") == [0, 1]
+
+
+GROUP = metrics.GroupFacts(
+    40,
+    pd.DataFrame(
+        {"share": [0.9, 0.8, 0.95, 0.9, 0.01], "log_fold_change": [2.0, 1.5, -0.1, 0.0, -3.0]},
+        index=["CD79A", "MS4A1", "ACTB", "B2M", "LYZ"],
+    ),
+    pd.Series([0.6, 0.4, 0.0, 0.0], index=["B cells", "NK cells", "T cells", "Monocytes"]),
+    {"tissue": {"blood": 1.0, "spleen": 0.0}},
+)
+
+
+def test_tricks_with_claims() -> None:
+    prompt = "2 cells. Each line holds the 4 most active genes.\n1: ACTB B2M CD79A MS4A1\n2: B2M ACTB CD79A LYZ\n\nDescribe them."
+
+    def score(text: str) -> float:
+        return one(rewards.grounding, text, facts=[GROUP])
+
+    honest = score("Most of these cells are B cells (70%), the rest NK cells (30%); CD79A is high, B2M is low.")
+    assert honest < score("60% B cells and 40% NK cells, marked by CD79A and MS4A1.") == pytest.approx(1)
+    tricks = {
+        "empty": "",
+        "one safe claim": "CD79A is high.",
+        "repeated": "There are B cells. " * 20,
+        "copied prompt": prompt,
+        "copied genes": "They express ACTB, B2M, CD79A and MS4A1.",
+        "every gene is high": "CD79A, MS4A1, ACTB, B2M and LYZ are high.",
+        "all types": "B cells, NK cells, T cells and monocytes.",
+        "everything and its opposite": "B cells, no B cells, NK cells, no NK cells, 0% B cells, 100% B cells.",
+        "every share": "25% B cells, 25% NK cells, 25% T cells, 25% monocytes.",
+        "nothing to check": "CD900, CD901 and CD902 are high.",
+        "vague": "A heterogeneous population with a complex profile. " * 5,
+        "what is nowhere": "No T cells and no monocytes, and LYZ is absent.",
+    }
+    assert {name: score(text) for name, text in tricks.items() if score(text) >= honest} == {}
+    assert rewards.grounding(["", "CD79A is high."], [None, GROUP])[0] is None
+    assert rewards.grounding(["CD79A is high."] * 2, GROUP, composition=0) == pytest.approx([1 / 3, 1 / 3])
 
 
 FROM_TRL_WITHOUT_PROMPTS = {**FROM_TRL, "label": ["T"]}

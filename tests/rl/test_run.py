@@ -259,7 +259,7 @@ def test_another_reward_does_not_go_on_from_the_checkpoints(trained, tmp_path, m
         checkpoint.mkdir(parents=True, exist_ok=True)
         raise InterruptedError
 
-    monkeypatch.setattr("sc_c2s.rl.run.train", peek)
+    monkeypatch.setattr("sc_c2s.rl.improve.train", peek)
     one, other = (partial(rewards.gene_program, program=[gene]) for gene in ("GENE0", "GENE1"))
     for reward in (one, one, other, other, rewards.validity):
         with pytest.raises(InterruptedError):

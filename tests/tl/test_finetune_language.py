@@ -428,7 +428,6 @@ def test_one_bar_for_training_and_one_for_scoring(adata, pretrained, tmp_path, c
             ValueError,
             r"12 cells with 30 genes .* context is 300: show fewer with n_cells=",
         ),
-        ({"method": "grpo"}, ValueError, "Talking about groups is learned from examples: leave out method='grpo'"),
         ({"task": ["summarize", "annotate"]}, ValueError, "learns nothing else: use 'summarize', 'ask', or both"),
         ({"task": "ask", "texts": {"B cell | lot0": "x"}}, ValueError, "texts= is for task='summarize'"),
         (

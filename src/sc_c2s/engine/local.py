@@ -236,7 +236,11 @@ class LocalEngine:
 
     def count(self, texts: Sequence[str]) -> np.ndarray:
         """Count the tokens of texts."""
-        return np.array([len(ids) for ids in self._tokenize(list(texts))], dtype=int)
+        return np.array([len(ids) for ids in self.tokens(texts)], dtype=int)
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of texts, as they are read before an answer."""
+        return [ids.tolist() for ids in self._tokenize(list(texts))]
 
     def chat(
         self,
@@ -266,23 +270,50 @@ class LocalEngine:
         -------
         The answers, without white space around them.
         """
+        prompts = [self.written(conversation) for conversation in conversations]
+        said = self.speak(prompts, max_tokens=max_tokens, sampling=sampling, seeds=seeds, batch_size=batch_size)
+        return [text.strip() for text in self.tokenizer.batch_decode(said, skip_special_tokens=True)]
+
+    def speak(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int,
+        sampling: Sampling | None = None,
+        seeds: np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> list[list[int]]:
+        """Write on behind every prompt, token by token.
+
+        Parameters
+        ----------
+        prompts
+            Texts. Those that repeat are read once.
+        max_tokens, sampling, seeds, batch_size
+            As of :meth:`chat`.
+
+        Returns
+        -------
+        Tokens of every answer, without the one that ended it: an answer of `max_tokens` tokens was cut.
+        """
         if max_tokens < 1:
             raise ValueError(f"max_tokens={max_tokens} leaves no room for an answer: use 1 or more.")
-        n = len(conversations)
-        tokens = self._tokenize([self.written(conversation) for conversation in conversations])
+        n = len(prompts)
+        tokens = self._tokenize(list(prompts))
         seeds = (np.arange(n) if seeds is None else np.asarray(seeds)).astype(np.uint64)
         self._check_context(tokens, np.full(n, max_tokens))
         out = np.empty(n, dtype=object)
 
-        def say(batch: np.ndarray) -> list[str]:
-            said = self.passes.speak(
+        def say(batch: np.ndarray) -> np.ndarray:
+            said = np.empty(len(batch), dtype=object)
+            said[:] = self.passes.speak(
                 [tokens[i] for i in batch],
                 most=max_tokens,
-                ends=self._ends(),
+                ends=self.ends,
                 sampling=sampling or Sampling(temperature=0.0),
                 seeds=seeds[batch],
             )
-            return [text.strip() for text in self.tokenizer.batch_decode(said, skip_special_tokens=True)]
+            return said
 
         with self._reading("writing", n) as done:
             self._in_batches(
@@ -316,7 +347,8 @@ class LocalEngine:
             tokens += [np.array(lead + row, dtype=np.int32) for lead, row in zip(leads, ids, strict=True)]
         return tokens
 
-    def _ends(self) -> set[int]:
+    @property
+    def ends(self) -> set[int]:
         """Tokens that end an answer: that of the tokenizer, and those that the model names."""
         named = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
         several = named if isinstance(named, list) else [named]

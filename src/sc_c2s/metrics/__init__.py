@@ -14,6 +14,7 @@ from .annotation import (
     paired,
     reliability,
 )
+from .answers import exact_match
 from .baselines import annotation_baselines
 from .cell_names import CellNames, CellOntology, cell_ontology
 from .composition import composition_error
@@ -30,6 +31,7 @@ from .facts import GroupFacts, facts_of_groups, group_facts, markers
 from .fold_changes import fold_change_agreement, log_fold_changes, top_gene_overlap, top_genes
 from .generation import generation
 from .grounding import grounding, grounding_shares
+from .grounding_score import grounding_score
 from .ontology import label_credit, ontology_distance, read_cell_ontology, read_cell_type_names
 from .perturbation import perturbation
 from .perturbation_baselines import perturbation_baselines
@@ -59,6 +61,7 @@ __all__ = [
     "direction_match",
     "discrimination_score",
     "energy_distance",
+    "exact_match",
     "expected_calibration_error",
     "facts_of_groups",
     "fold_change_agreement",
@@ -68,6 +71,7 @@ __all__ = [
     "generation",
     "grounded",
     "grounding",
+    "grounding_score",
     "grounding_shares",
     "group_facts",
     "kendall_delta",

@@ -13,6 +13,7 @@ from .cell_names import CellOntology
 from .composition import composition_error
 from .facts import GroupFacts
 from .grounding import grounding, grounding_shares
+from .grounding_score import grounding_score
 from .text import bert_score
 
 
@@ -43,8 +44,8 @@ def summaries(
     Returns
     -------
     ``n_claims``, claims in a text; the share of all claims together that is ``confirmed``, ``contradicted`` and ``not_checkable``
-    (:func:`sc_c2s.metrics.grounding`); the mean ``composition_error`` (:func:`sc_c2s.metrics.composition_error`); with references also the mean
-    ``bert_score`` (F1).
+    (:func:`sc_c2s.metrics.grounding`); the means of the ``composition_error`` (:func:`sc_c2s.metrics.composition_error`) and of
+    ``grounding`` (:func:`sc_c2s.metrics.grounding_score`); with references also the mean ``bert_score`` (F1).
     """
     if len(texts) != len(facts) or not len(texts):
         raise ValueError(f"There are {len(texts)} texts and {len(facts)} facts: give one or more, and as many of each.")
@@ -53,6 +54,7 @@ def summaries(
     scores = grounding_shares(pd.concat([grounding(text, one, **how) for text, one in pairs], ignore_index=True))
     scores["n_claims"] /= len(texts)
     scores["composition_error"] = float(np.mean([composition_error(text, one, **how) for text, one in pairs]))
+    scores["grounding"] = float(np.mean([grounding_score(text, one, **how) for text, one in pairs]))
     if references is not None:
         scores["bert_score"] = float(bert_score(texts, references, model=model)["f1"].mean())
     return scores

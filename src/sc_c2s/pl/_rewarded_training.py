@@ -28,7 +28,7 @@ def draw_rewarded(history: pd.DataFrame, best: int | None, ax: Axes | Sequence[A
         ("reward", ["reward", *parts] if len(parts) > 1 else ["reward"]),
         ("validation cells", watched(history)),
         ("nats", ["kl", "entropy"]),
-        ("words in an answer", ["length"]),
+        ("length of an answer", ["length"]),
     ]
     for panel, (label, names) in zip(panels, columns, strict=True):
         for i, name in enumerate(name for name in names if name in history):

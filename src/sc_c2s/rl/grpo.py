@@ -46,7 +46,7 @@ class RewardSettings:
     n_generations
         Answers to each prompt, which are compared with each other.
     n_words
-        Words of an answer, where it has more than one.
+        Words of an answer, where it has more than one; of prose, most tokens.
     learning_rate
         Peak of the learning rate; it rises for 3 % of the steps and falls to zero along a cosine.
     seed
@@ -165,7 +165,7 @@ def _config(settings: RewardSettings, output_dir: Path, *, best: str, on_cpu: bo
 
 
 class RewardTrainer(Judged, GRPOTrainer):
-    """TRL's trainer for a model that answers with a closed vocabulary."""
+    """TRL's trainer for a model that answers as a policy says."""
 
     policy: Policy
 
@@ -188,9 +188,9 @@ class RewardTrainer(Judged, GRPOTrainer):
         for start in range(0, len(input_ids), size):
             part = slice(start, start + size)
 
-            def run(**inputs: Any) -> torch.Tensor:
+            def run(**inputs: Any) -> Any:
                 with self.accelerator.autocast():
-                    return model(**inputs, use_cache=False).logits
+                    return model(**{"use_cache": False, **inputs})
 
             parts.append(self.policy.log_probs(run, input_ids[part], attention_mask[part], logits_to_keep))
         logs, entropies = (torch.cat(some) for some in zip(*parts, strict=True))
@@ -198,21 +198,20 @@ class RewardTrainer(Judged, GRPOTrainer):
 
 
 def rollout(prompts: list[str], trainer: RewardTrainer) -> dict[str, Any]:
-    """Answer prompts, which come as often as they are to be answered, from the closed vocabulary.
+    """Answer prompts, which come as often as they are to be answered, as the policy says.
 
     What a row draws depends on its number in the whole step, so that several processes draw what one would.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
-    tokenizer = trainer.processing_class
     first = trainer.accelerator.process_index * len(prompts)
     seeds = (
         (np.uint64(trainer.args.seed) << np.uint64(40))
         + (np.uint64(trainer.state.global_step) << np.uint64(20))
         + np.arange(first, first + len(prompts), dtype=np.uint64)
     )
-    engine = LocalEngine(model, tokenizer, quiet=True)
+    engine = LocalEngine(model, trainer.processing_class, quiet=True)
     drawn = trainer.policy.draw(engine, prompts, trainer.max_completion_length, seeds)
-    return {"prompt_ids": tokenizer(text=prompts)["input_ids"], "completion_ids": drawn, "logprobs": None}
+    return {"prompt_ids": engine.tokens(prompts), "completion_ids": drawn, "logprobs": None}
 
 
 def asked(questions: Rewarded, numbers: np.ndarray) -> Dataset:

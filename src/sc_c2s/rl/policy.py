@@ -28,7 +28,10 @@ class Policy(Protocol):
     def log_probs(
         self, run: Callable[..., Any], ids: torch.Tensor, mask: torch.Tensor, n_last: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probability of each of the last tokens, and the entropy of the choice there (rows × last tokens)."""
+        """Log-probability of each of the last tokens, and the entropy of the choice there (rows × last tokens).
+
+        ``run`` calls the model, by default without a cache.
+        """
         ...
 
 
@@ -64,7 +67,7 @@ class WordsByShare:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Read each prompt once, and look up its words."""
         prompts, first, which = _unique(ids[:, :-n_last])
-        logits = run(**_read(prompts, mask[first, :-n_last]), logits_to_keep=1)
+        logits = run(**_read(prompts, mask[first, :-n_last]), logits_to_keep=1).logits
         logs = logits[:, -1, self.tokens.to(logits.device)].float().log_softmax(dim=1)
         column = self._column.to(ids.device)[ids[:, -n_last:]]
         entropy = -(logs.exp() * logs).sum(dim=1)
@@ -120,7 +123,7 @@ class ListOfItems:
         there = mask[:, -n_last:].bool()
         lists = [row[shown].tolist() for row, shown in zip(ids[:, -n_last:], there, strict=True)]
         chosen = replay(self.tree, lists, ends=self.ends, device=ids.device)
-        logits = run(**_read(ids, mask), logits_to_keep=n_last + 1)
+        logits = run(**_read(ids, mask), logits_to_keep=n_last + 1).logits
         logs, entropy = chosen.log_probs(logits[:, :-1, chosen.tokens] / self.temperature)
         return logs * there, entropy * there
 
@@ -167,7 +170,7 @@ class OneAnswer:
         seen = torch.cat(
             [mask[first, :-n_last].repeat_interleave(n_answers, 0), used.repeat(len(prompts), 1).to(mask)], dim=1
         )
-        logits = run(**_read(both, seen), logits_to_keep=longest + 1)[:, :-1].float()
+        logits = run(**_read(both, seen), logits_to_keep=longest + 1).logits[:, :-1].float()
         tokens = logits.log_softmax(dim=-1).gather(-1, answers.repeat(len(prompts), 1)[..., None])[..., 0]
         logs = (tokens * used.repeat(len(prompts), 1)).sum(dim=1).view(len(prompts), n_answers).log_softmax(dim=1)
         padded = torch.zeros((n_answers, n_last), dtype=ids.dtype, device=ids.device)
@@ -184,6 +187,68 @@ class OneAnswer:
         out[:, 0] = logs[which, chosen]
         entropy[:, 0] = -(logs.exp() * logs).sum(dim=1)[which]
         return out, entropy
+
+
+@dataclass(frozen=True)
+class FreeText:
+    """Answers that are written freely, each token drawn among all, until an end token.
+
+    Questions with choices are answered so as well. Choices differ from question to question and some questions have none, so
+    that a loss over choices would have to know the question of every row, and free answers would need another one. It
+    would learn the same: a model that was trained to answer hardly writes anything but choices, what is none is wrong and
+    becomes rare, and :func:`~sc_c2s.tl.ask` takes the choice that is most probable by the probabilities that are learned here.
+
+    All answers to a prompt follow one reading of it, in drawing and in learning.
+
+    Attributes
+    ----------
+    ends
+        Tokens that end an answer, the one that is written first. Which one it was makes no difference, so they count as one,
+        with their probabilities added. An answer that was cut has none, and none is learned.
+    """
+
+    ends: tuple[int, ...]
+
+    @classmethod
+    def of(cls, engine: LocalEngine) -> FreeText:
+        """Look up the end tokens."""
+        end = engine.tokenizer.eos_token_id
+        if end is None:
+            raise ValueError("The tokenizer has no end token (eos_token), so an answer could not end: give it one.")
+        return cls((end, *sorted(engine.ends - {end})))
+
+    def draw(self, engine: LocalEngine, prompts: Sequence[str], n: int, seeds: np.ndarray) -> list[list[int]]:
+        """Write at most ``n`` tokens behind each prompt, the end token among them."""
+        said = engine.speak(prompts, max_tokens=n, sampling=Sampling(), seeds=seeds)
+        return [[*tokens, self.ends[0]][:n] for tokens in said]
+
+    def log_probs(
+        self, run: Callable[..., Any], ids: torch.Tensor, mask: torch.Tensor, n_last: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read each prompt once and its answers behind it, and choose at each place among all tokens."""
+        prompts, first, which = _unique(ids[:, :-n_last])
+        seen, answers, there = mask[first, :-n_last], ids[:, -n_last:], mask[:, -n_last:].bool()
+        read = run(**_read(prompts, seen), logits_to_keep=1, use_cache=True)
+        logits = read.logits[which, -1:]
+        if n_last > 1:
+            read.past_key_values.batch_select_indices(which)
+            behind = run(
+                input_ids=answers[:, :-1],
+                attention_mask=mask[:, :-1],
+                position_ids=seen.sum(dim=1)[which, None] + torch.arange(n_last - 1, device=ids.device),
+                past_key_values=read.past_key_values,
+                use_cache=True,
+            )
+            logits = torch.cat([logits, behind.logits], dim=1)
+        logits = logits.float()
+        total = logits.logsumexp(dim=-1)
+        chosen = logits.gather(-1, answers[..., None])[..., 0]
+        if len(self.ends) > 1:
+            ended = logits[..., list(self.ends)].logsumexp(dim=-1)
+            chosen = torch.where(answers == self.ends[0], ended, chosen)
+        with torch.no_grad():  # row by row: a table of all of them is as large as the logits
+            entropy = torch.stack([torch.special.entr(row.softmax(dim=-1)).sum(dim=-1) for row in logits])
+        return (chosen - total) * there, entropy * there
 
 
 def _drawn(

@@ -36,8 +36,10 @@ __all__ = [
     "Distribution",
     "bert_score",
     "delta_correlation",
+    "exact_answer",
     "gene_program",
     "grounded",
+    "grounding",
     "kendall_tau",
     "label_match",
     "r2_delta",
@@ -352,6 +354,85 @@ def r2_delta(
     The shares of the change that are explained; ``None`` where nothing really changes.
     """
     return _of_changes(metrics.r2_delta, completions, n_asked, genes, change, control, reference, scale)
+
+
+def exact_answer(
+    completions: Sequence[str],
+    answer: Sequence[str | None] | str,
+    *,
+    tolerance: Sequence[float | None] | float | None = None,
+    **columns: Any,
+) -> Rewards:
+    """Reward the right answer to a question: :func:`sc_c2s.metrics.exact_match`.
+
+    0 or 1. The cost is that of reading the answer. An answer in words must be the right one and nothing else: listing all
+    choices, copying the prompt or going on behind the answer gets 0. Of an answer with a `tolerance` the first number counts, and
+    what follows is not looked at. What is won by guessing is not seen: half of the rewards where *yes* and *no* are right
+    equally often, and whatever is right most often where nothing else is known. Set the result beside
+    :func:`sc_c2s.training.questions.baseline`, and beside answers to the cells of other groups.
+
+    Parameters
+    ----------
+    completions
+        Answers.
+    answer
+        The right one of each, or one for all. ``None``: no reward.
+    tolerance
+        For each, or for all: by how much a share may be off; ``None`` where the answer is in words.
+    **columns
+        Other columns, which do not count.
+
+    Returns
+    -------
+    The rewards.
+    """
+    return [
+        None if row.answer is None else float(metrics.exact_match(row.text, row.answer, tolerance=row.tolerance))
+        for row in rows_of(completions, {"answer": answer, "tolerance": tolerance})
+    ]
+
+
+def grounding(
+    completions: Sequence[str],
+    facts: Sequence[metrics.GroupFacts | None] | metrics.GroupFacts,
+    *,
+    least: int = 3,
+    composition: float = 0.5,
+    names: Mapping[str, Sequence[str]] | None = None,
+    ontology: metrics.CellOntology | None = None,
+    **columns: Any,
+) -> Rewards:
+    """Reward prose about a group of cells that its data confirm: :func:`sc_c2s.metrics.grounding_score`.
+
+    From 0 to 1. The cost is that of reading the answer for the names of all genes and cell types, twice with a composition. Claims
+    that are missing up to `least` are wrong ones, contradicted claims cost, and repeats count once. Genes that are read off the cells
+    get nothing, nor does a copy of the prompt; a list of all types is held down by those that are not there.
+
+    It can be won with what is true of most groups: a gene that is higher in every training group, a context that all share, the
+    composition of an average group, types that are found nowhere ("no hepatocytes"). Where the evidence is in the
+    prompt, copying it is the right answer. How the text reads does not count, and what it says in words that are no claims
+    is free: add :func:`bert_score`.
+
+    Parameters
+    ----------
+    completions
+        Answers.
+    facts
+        Facts of the group of each, or one for all. ``None``: no reward.
+    least, composition, names, ontology
+        As in :func:`sc_c2s.metrics.grounding_score`.
+    **columns
+        Other columns, which do not count.
+
+    Returns
+    -------
+    The scores.
+    """
+    how: dict[str, Any] = {"least": least, "composition": composition, "names": names, "ontology": ontology}
+    return [
+        None if row.facts is None else metrics.grounding_score(row.text, row.facts, **how)
+        for row in rows_of(completions, {"facts": facts})
+    ]
 
 
 def bert_score(

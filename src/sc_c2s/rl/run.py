@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scanpy import logging as logg
 
 from sc_c2s.models import directory
 from sc_c2s.sentences.recipe import Recipe
@@ -19,15 +17,15 @@ from sc_c2s.training.augment import NONE, Augmentation
 from sc_c2s.training.cells import LabelledCells
 from sc_c2s.training.generate import Generating
 from sc_c2s.training.plan import PerturbingPlan, Plan
-from sc_c2s.training.run import TASKS, finish, same_run
+from sc_c2s.training.run import TASKS
 from sc_c2s.training.split import SETS
 from sc_c2s.training.start import Start
 
 from .annotate import RewardedAnnotating
 from .generate import RewardedGenerating
-from .grpo import RewardSettings, train
+from .grpo import RewardSettings
+from .improve import choose_rewards, improve, known_genes, same_improvement, warn_of_others
 from .perturb import RewardedPerturbing
-from .pooled import Pooled
 from .questions import Reward, Rewarded
 
 USUAL: dict[str, dict[str, Any]] = {
@@ -41,9 +39,12 @@ USUAL: dict[str, dict[str, Any]] = {
     },
     "generate": {"n_steps": 60, "n_prompts": 8, "n_generations": 16, "n_words": 256, "learning_rate": 1e-4},
     "perturb": {"n_steps": 60, "n_prompts": 16, "n_generations": 16, "n_words": 200, "learning_rate": 1e-4},
+    "ask": {"n_steps": 40, "n_prompts": 4, "n_generations": 8, "n_words": 24, "n_evaluations": 5},
+    "summarize": {"n_steps": 40, "n_prompts": 2, "n_generations": 8, "n_words": 128, "n_evaluations": 5},
 }
-"""What is usual for a nano where nothing was asked for."""
+"""What is usual for a nano where nothing was asked for; about groups only pretrained models talk."""
 PRETRAINED = {"learning_rate": 5e-5, "embedding_rate": 1.0}
+"""What is usual for an adapter instead."""
 
 
 def make_settings(task: str, *, small: bool, seed: int, **asked: Any) -> RewardSettings:
@@ -107,56 +108,35 @@ def improve_model(
     The card that was written, the history of the training, and why it was stopped early, if it was.
     """
     how = settings
-    if card.data.get("fingerprint") != data.fingerprint():
-        logg.warning(
-            "these are not the cells that the model was trained on, or they are split otherwise: test scores may be of cells that it "
-            "has learned. Give the same data with split_key='c2s_split' to keep the split."
-        )
+    fingerprint = data.fingerprint()
+    warn_of_others(card, fingerprint)
     plan = _plan(card, start, task, perturbing, seed=how.seed)
-    vocabulary = _vocabulary(data, card)
+    vocabulary = known_genes(data.genes, card)
     learned = TASKS[task](data, plan, vocabulary, start.small)
     if isinstance(learned, Generating):  # no more than cells have
         have = int(np.median(learned.n_genes[learned.learn]))
         how = replace(how, n_words=min(how.n_words, have, plan.recipe.n_genes or have))
     rewarded = _rewarded(task, learned, how, card, first=str(rewards[0]) if rewards else "")
-    chosen = _chosen(rewards, rewarded.rewards)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    run = {
-        "settings": asdict(how),
-        "rewards": [(name, _described(reward)) for name, reward in chosen],
-        "data": data.fingerprint(),
-        "base": start.base,
-        "adapter": start.peft_config,
-    }
-    same_run(output_dir, run, resume=resume)
+    chosen = choose_rewards(rewards, rewarded.rewards)
+    same_improvement(output_dir, chosen, start, settings=how, data=fingerprint, resume=resume)
     if start.small and (new := start.new_words(learned.words)):
         raise ValueError(
             f"The model has no word for {new[0]!r}: train it on these cells with method='sft' first, and give rewards then."
         )
     with sft.quiet():
         model, tokenizer = start.open([], {}, plan.writes)
-    model, history, reason = train(
+    return improve(
         model,
         tokenizer,
         rewarded,
-        [_Named(name, Pooled(reward) if rewarded.pools else reward) for name, reward in chosen],
+        chosen,
+        card,
+        start,
+        data={"fingerprint": fingerprint, **{f"n_{which}": len(data.of(which)) for which in SETS}},
         settings=how,
         output_dir=output_dir,
-        peft_config=start.adapter(tokenizer),
         resume=resume,
     )
-    said, metrics = rewarded.report(model, tokenizer)
-    card = replace(
-        card,
-        **said,
-        base=start.base | {"rewards": [name for name, _ in chosen]},
-        metrics=_merged(card.metrics, metrics),
-        data={"fingerprint": data.fingerprint(), **{f"n_{which}": len(data.of(which)) for which in SETS}},
-        seed=how.seed,
-        versions={name: version(name) for name in card.versions},
-    )
-    finish(start, model, tokenizer, card, history, output_dir)
-    return card, history, reason
 
 
 def _plan(card: directory.ModelCard, start: Start, task: str, perturbing: PerturbingPlan | None, *, seed: int) -> Plan:
@@ -177,64 +157,9 @@ def _plan(card: directory.ModelCard, start: Start, task: str, perturbing: Pertur
     )
 
 
-def _vocabulary(data: LabelledCells, card: directory.ModelCard) -> np.ndarray:
-    """Columns of the genes that the model knows."""
-    place = pd.Index(data.genes).get_indexer(card.genes)
-    if (place < 0).any():
-        missing = [gene for gene, i in zip(card.genes, place, strict=True) if i < 0]
-        raise ValueError(
-            f"{len(missing)} genes of the model are not in the data ({', '.join(missing[:5])}): give the cells with all genes "
-            "that it was trained on."
-        )
-    return place
-
-
-class _Named:
-    """A reward under the name that it is logged by: two of one function would be one in TRL's log."""
-
-    def __init__(self, name: str, reward: Reward) -> None:
-        self.__name__, self.reward = name, reward
-
-    def __call__(self, **columns: Any) -> list[float | None]:
-        return self.reward(**columns)
-
-
-def _described(reward: Reward) -> str:
-    """Tell a function and its parameters from others: a stopped run must not go on with another one."""
-    inner = getattr(reward, "func", reward)
-    name = getattr(inner, "__qualname__", type(inner).__qualname__)
-    return f"{name} {getattr(reward, 'args', ())} {getattr(reward, 'keywords', {})}"
-
-
 def _rewarded(task: str, learned: Any, settings: RewardSettings, card: directory.ModelCard, *, first: str) -> Rewarded:
     if task == "annotate":
         return RewardedAnnotating(learned)
     if task == "generate":
         return RewardedGenerating(learned, n_words=settings.n_words, temperature=card.sampling_temperature)
     return RewardedPerturbing(learned, n_words=settings.n_words, first=first)
-
-
-def _chosen(rewards: Sequence[str | Reward] | None, known: Mapping[str, Reward]) -> list[tuple[str, Reward]]:
-    """Names and functions of the rewards."""
-    chosen: list[tuple[str, Reward]] = []
-    for reward in [next(iter(known))] if rewards is None else rewards:
-        if isinstance(reward, str):
-            if reward not in known:
-                raise ValueError(
-                    f"There is no reward {reward!r} for this task; name {', '.join(map(repr, known))}, or give a function."
-                )
-            chosen.append((reward, known[reward]))
-        elif callable(reward):
-            inner = getattr(reward, "func", reward)
-            name = getattr(inner, "__name__", type(inner).__name__)
-            n_alike = sum(other.split(" ")[0] == name for other, _ in chosen)
-            chosen.append((f"{name} {n_alike + 1}" if n_alike else name, reward))
-        else:
-            raise ValueError(f"rewards= holds {reward!r}: give names or functions.")
-    return chosen
-
-
-def _merged(
-    old: Mapping[str, Mapping[str, float]], new: Mapping[str, Mapping[str, float]]
-) -> dict[str, dict[str, float]]:
-    return {name: {**old.get(name, {}), **new.get(name, {})} for name in {**old, **new}}

@@ -114,11 +114,13 @@ def finetune(
         ``"sft"`` learns answers from examples. ``"grpo"`` goes on from a model that this function trained: the model answers, with
         what it may answer, answers to one prompt are compared by the rewards, and what was better than the others becomes more
         probable (group relative policy optimisation [Shao2024]_, by TRL). Give it the same cells and columns as before and
-        ``split_key="c2s_split"``, so that cells that were not learned from still are not.
+        ``split_key="c2s_split"``, so that cells that were not learned from still are not. Groups of cells are shown as they were, so
+        that ``n_cells``, ``n_genes``, ``style`` and ``evidence`` are not given again; columns that are left out are those of the model.
     rewards
         For ``"grpo"``: names of rewards that the task brings along (``"label_match"`` to annotate; ``"distribution"``,
         ``"rank_weighted_overlap"``, ``"kendall_tau"`` and ``"validity"`` to generate; ``"delta_correlation"``,
-        ``"kendall_tau"`` and ``"rank_weighted_overlap"`` to perturb), or functions of ``sc_c2s.rl.rewards``, or any function of
+        ``"kendall_tau"`` and ``"rank_weighted_overlap"`` to perturb; ``"exact_answer"`` and ``"bert_score"`` to ask; ``"grounding"``,
+        ``"bert_score"`` and ``"grounded"`` to summarize), or functions of ``sc_c2s.rl.rewards``, or any function of
         TRL's form. By default the first one of the task.
     reward_weights
         Weight of each reward; by default 1.
@@ -188,18 +190,20 @@ def finetune(
         How often every training cell (for ``"perturb"`` every control cell) is shown for each task, at most. By default as often as a nano needs for about 2,000 rows,
         16,000 if it generates, or 10,000 if it perturbs (from 1 to 20 times), and 3 times for other models.
     n_steps
-        For ``"grpo"``: updates of the model; by default 60.
+        For ``"grpo"``: updates of the model; by default 60, and 40 to ask and to summarize.
     n_generations
-        For ``"grpo"``: answers to each prompt; by default 8 to annotate and 16 otherwise.
+        For ``"grpo"``: answers to each prompt; by default 8 to annotate, to ask and to summarize, and 16 otherwise.
     n_words
         For ``"grpo"``: words of an answer; by default 200 words about a perturbation, and as many genes as half of the cells have, up to 256.
+        Of answers to questions and of summaries, most tokens: 24 and 128.
     beta
         For ``"grpo"``: weight of the Kullback-Leibler divergence from the model at the start.
     tolerance
         For ``"grpo"``: training stops when the reward has risen while a score of the validation cells has fallen by more than
         this share of its best value, `patience` (2) times in a row. The state that was best by that score is kept.
     batch_size
-        Rows in one training step, by default 32; for ``"grpo"`` prompts, by default 32 to annotate, 16 to perturb and 8 to generate.
+        Rows in one training step, by default 32; for ``"grpo"`` prompts, by default 32 to annotate, 16 to perturb, 8 to generate, 4
+        to ask and 2 to summarize.
     learning_rate
         Peak of the learning rate; by default 5e-5 for a nano (1e-3 if it generates, 1e-4 if it perturbs) and 2e-4 for an adapter; for
         ``"grpo"`` 1e-5 for a nano that annotates, 1e-4 for one that generates or perturbs, and 5e-5 for an adapter.
@@ -264,9 +268,28 @@ def finetune(
     >>> c2s.tl.annotate(adata, model="blood", use_raw=True)  # doctest: +SKIP
     """
     tasks = _tasks(task)
+    check_method(
+        method,
+        tasks,
+        learning={
+            "n_epochs": n_epochs,
+            "n_genes": n_genes,
+            "n_top_genes": n_top_genes,
+            "gene_tokens": gene_tokens,
+            "n_cells": n_cells,
+            "evidence": evidence,
+            "style": style,
+        },
+        rewarding={
+            "rewards": rewards,
+            "reward_weights": reward_weights,
+            "n_steps": n_steps,
+            "n_generations": n_generations,
+            "n_words": n_words,
+        },
+    )
     check_language(
         tasks,
-        method,
         {
             "label_key": label_key,
             "sample_key": sample_key,
@@ -276,18 +299,6 @@ def finetune(
             "evidence": evidence,
             "style": style,
             "n_cells": n_cells,
-        },
-    )
-    check_method(
-        method,
-        tasks,
-        learning={"n_epochs": n_epochs, "n_genes": n_genes, "n_top_genes": n_top_genes, "gene_tokens": gene_tokens},
-        rewarding={
-            "rewards": rewards,
-            "reward_weights": reward_weights,
-            "n_steps": n_steps,
-            "n_generations": n_generations,
-            "n_words": n_words,
         },
     )
     groupings = columns(groupby)
@@ -300,6 +311,14 @@ def finetune(
     )
     how: dict[str, Any] = {
         "model": model,
+        "method": method,
+        "rewards": rewards,
+        "reward_weights": reward_weights,
+        "n_steps": n_steps,
+        "n_generations": n_generations,
+        "n_words": n_words,
+        "beta": beta,
+        "tolerance": tolerance,
         "organism": organism,
         "n_genes": n_genes,
         "n_top_genes": n_top_genes,
@@ -334,22 +353,7 @@ def finetune(
             **how,
         )
     else:
-        learned = learn_cells(
-            cells,
-            tasks,
-            groupings,
-            perturbing,
-            held_out=held_out,
-            method=method,
-            rewards=rewards,
-            reward_weights=reward_weights,
-            n_steps=n_steps,
-            n_generations=n_generations,
-            n_words=n_words,
-            beta=beta,
-            tolerance=tolerance,
-            **how,
-        )
+        learned = learn_cells(cells, tasks, groupings, perturbing, held_out=held_out, **how)
     card = learned.card
 
     params = {
@@ -358,7 +362,7 @@ def finetune(
         "method": method,
         "groupby": plain(groupings),
         "split_key": split_key,
-        **({} if not card.language else {"label_key": label_key, "context": plain(columns(context))}),
+        **({} if not card.language else _shown(card.language["columns"])),
         **({} if perturbing is None else {"condition_key": condition_key, "control": control, "pairing": pairing}),
         "validation_size": validation_size,
         "test_size": test_size,
@@ -388,6 +392,11 @@ def finetune(
         ),
     )
     return cells.result()
+
+
+def _shown(columns_of: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns that groups were read from, as they can be written."""
+    return {"label_key": columns_of["label_key"], "context": plain(tuple(columns_of["context"]))}
 
 
 def _tasks(task: str | Sequence[str]) -> tuple[str, ...]:

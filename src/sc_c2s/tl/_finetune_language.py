@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,19 @@ from sc_c2s.training.split import TEST, TRAIN, VALIDATION, split_cells
 
 from ._finetune_cells import Learned
 from ._groups import expression
+from ._rewarded import card_to_improve, settings_of
 
 LANGUAGE = ("summarize", "ask")
 N_CELLS, N_GENES = 20, 15
 
 
-def check_language(tasks: tuple[str, ...], method: str, given: Mapping[str, Any]) -> None:
+def check_language(tasks: tuple[str, ...], given: Mapping[str, Any]) -> None:
     """Refuse what belongs to talking where it is not asked for, and what talking cannot do.
 
     Parameters
     ----------
-    tasks, method
-        Tasks and method that were asked for.
+    tasks
+        Tasks that were asked for.
     given
         Arguments that only these tasks have; ``None`` where they were left out.
     """
@@ -36,8 +37,6 @@ def check_language(tasks: tuple[str, ...], method: str, given: Mapping[str, Any]
         if wrong := [name for name, value in given.items() if value is not None]:
             raise ValueError(f"{wrong[0]}= is for task='summarize' and task='ask': leave it out, or learn one of them.")
         return
-    if method != "sft":
-        raise ValueError(f"Talking about groups is learned from examples: leave out method={method!r}.")
     if "summarize" not in tasks and (wrong := [name for name in ("texts", "style") if given[name] is not None]):
         raise ValueError(f"{wrong[0]}= is for task='summarize': leave it out, or learn that.")
     if given["style"] not in (None, *STYLES):
@@ -61,6 +60,17 @@ def learn_language(
     n_cells: int | None,
     n_genes: int | None,
     model: str | Path,
+    method: str,
+    rewards: Sequence[str | Callable[..., list[float | None]]] | None,
+    reward_weights: Sequence[float] | None,
+    n_steps: int | None,
+    n_generations: int | None,
+    n_words: int | None,
+    beta: float,
+    tolerance: float,
+    batch_size: int | None,
+    learning_rate: float | None,
+    patience: int | None,
     gene_tokens: bool | None,
     lora_rank: int,
     device: str,
@@ -72,7 +82,8 @@ def learn_language(
     output_dir: Path,
     resume: bool,
     generator: np.random.Generator,
-    **how: Any,
+    n_top_genes: int | None,
+    n_epochs: int | None,
 ) -> Learned:
     """Teach a pretrained model to talk about groups of cells; arguments are those of :func:`~sc_c2s.tl.finetune`, read."""
     from sc_c2s.training.language import Wording
@@ -81,6 +92,16 @@ def learn_language(
 
     if not groupby:
         raise ValueError("groupby= has to name the column of obs, or several, whose groups are to be talked about.")
+    columns: dict[str, Any] = {
+        "groupby": list(groupby),
+        "label_key": label_key,
+        "sample_key": sample_key,
+        "subgroup_key": subgroup_key,
+        "context": list(context),
+    }
+    card = card_to_improve(model, tasks[0], output_dir) if method == "grpo" else None
+    if card is not None:  # what is left out is as it was
+        columns = {name: given or card.language["columns"][name] for name, given in columns.items()}
     group = combined([cells.labels(name) for name in groupby])
     split = split_groups(group, by=by, validation=validation_size, test=test_size, rng=generator)
     seed = int(generator.integers(2**31))
@@ -99,13 +120,39 @@ def learn_language(
         cells,
         group,
         split,
-        label_key=label_key,
-        sample_key=sample_key,
-        subgroup_key=subgroup_key,
-        context=context,
+        **{name: value for name, value in columns.items() if name != "groupby"},
         organism=guess_organism(cells.genes) if organism is None else organism,
     )
     items = items_of(sets, tasks, texts=texts, seed=seed)
+    if card is not None:
+        from sc_c2s.rl.language_run import improve_language
+
+        card, history, stopped = improve_language(
+            sets,
+            items,
+            card,
+            begin,
+            rewards,
+            columns=columns,
+            settings=settings_of(
+                tasks[0],
+                rewards,
+                reward_weights,
+                small=False,
+                seed=seed,
+                n_steps=n_steps,
+                n_prompts=batch_size,
+                n_generations=n_generations,
+                n_words=n_words,
+                learning_rate=learning_rate,
+                beta=beta,
+                tolerance=tolerance,
+                patience=patience,
+            ),
+            output_dir=output_dir,
+            resume=resume,
+        )
+        return Learned(card, history, split, stopped)
     plan = make_language_plan(
         begin,
         Wording(
@@ -117,15 +164,13 @@ def learn_language(
         ),
         tasks=tasks,
         n_items=len(items[TRAIN]),
-        columns={
-            "groupby": list(groupby),
-            "label_key": label_key,
-            "sample_key": sample_key,
-            "subgroup_key": subgroup_key,
-            "context": list(context),
-        },
+        columns=columns,
         seed=seed,
-        **how,
+        n_top_genes=n_top_genes,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience,
     )
     card, history = train_language(sets, items, kinds, plan, begin, output_dir=output_dir, resume=resume)
     return Learned(card, history, split)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 if TYPE_CHECKING:
+    from sc_c2s.models.directory import ModelCard
+    from sc_c2s.rl.grpo import RewardSettings
     from sc_c2s.training.plan import PerturbingPlan
 
 METHODS = ("sft", "grpo")
@@ -47,6 +49,36 @@ def check_method(
         raise ValueError(f"n_generations={n_generations} leaves nothing to compare an answer with: use 2 or more.")
 
 
+def card_to_improve(model: str | Path, task: str, output_dir: Path) -> ModelCard:
+    """Card of the model that training goes on from, if it can."""
+    from sc_c2s.models import directory
+
+    model = Path(model)
+    if not directory.is_model_directory(model):
+        raise ValueError(
+            f"method='grpo' goes on from a model that tl.finetune trained, and {str(model)!r} is none: train one with "
+            "method='sft' first, and name its directory in model=."
+        )
+    card = directory.read(model)
+    if task not in card.task:
+        raise ValueError(
+            f"{str(model)!r} was trained to {' and '.join(card.task)}, not to {task}: train it for that first."
+        )
+    if model.resolve() == output_dir.resolve():
+        raise ValueError("output_dir= is the directory of the model that training starts from: choose another one.")
+    return card
+
+
+def settings_of(
+    task: str, rewards: Sequence[Any] | None, weights: Sequence[float] | None, **asked: Any
+) -> RewardSettings:
+    """How to train; what was asked for is `None` where nothing was."""
+    from sc_c2s.rl.run import make_settings
+
+    n_rewards = 1 if rewards is None else len(rewards)
+    return make_settings(task, weights=tuple(weights or [1.0] * n_rewards), **asked)
+
+
 def improve(
     labelled: Any,
     begin: Any,
@@ -61,29 +93,16 @@ def improve(
     **asked: Any,
 ) -> tuple[Any, pd.DataFrame, str | None]:
     """Go on from a model directory with rewards; what was asked for is `None` where nothing was."""
-    from sc_c2s.models import directory
-    from sc_c2s.rl.run import improve_model, make_settings
+    from sc_c2s.rl.run import improve_model
 
-    if not directory.is_model_directory(model):
-        raise ValueError(
-            f"method='grpo' goes on from a model that tl.finetune trained, and {str(model)!r} is none: train one with "
-            "method='sft' first, and name its directory in model=."
-        )
-    card = directory.read(model)
-    if task not in card.task:
-        raise ValueError(
-            f"{str(model)!r} was trained to {' and '.join(card.task)}, not to {task}: train it for that first."
-        )
-    if model.resolve() == output_dir.resolve():
-        raise ValueError("output_dir= is the directory of the model that training starts from: choose another one.")
-    n_rewards = 1 if rewards is None else len(rewards)
+    card = card_to_improve(model, task, output_dir)
     return improve_model(
         labelled,
         card,
         begin,
         task,
         rewards,
-        settings=make_settings(task, small=begin.small, weights=tuple(weights or [1.0] * n_rewards), **asked),
+        settings=settings_of(task, rewards, weights, small=begin.small, **asked),
         output_dir=output_dir,
         perturbing=perturbing,
         resume=resume,

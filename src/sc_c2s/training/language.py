@@ -173,9 +173,7 @@ class Talking:
     def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Score validation rows, always the same: the mean loss of a token of their answers."""
         rows = self.rows(tokenizer, VALIDATION)
-        n = min(len(rows.items), self.n_judged)
-        some = np.linspace(0, len(rows.items) - 1, n).astype(int)
-        read = tokenise(tokenizer, [rows.row(int(i), 0) for i in some], closing=True)
+        read = tokenise(tokenizer, [rows.row(i, 0) for i in self.judged()], closing=True)
         collate, total, n_tokens = Collator(tokenizer.pad_token_id), 0.0, 0
         model.eval()
         with torch.no_grad():
@@ -184,6 +182,11 @@ class Talking:
                 loss, count, _ = answer_loss(model, batch)
                 total, n_tokens = total + float(loss), n_tokens + int(count)
         return {"loss": total / max(n_tokens, 1)}
+
+    def judged(self) -> list[int]:
+        """Items of the validation groups by which states are chosen, evenly spaced."""
+        n = len(self.items[VALIDATION])
+        return np.linspace(0, n - 1, min(n, self.n_judged)).astype(int).tolist()
 
     def report(self, model: Any, tokenizer: Any) -> dict[str, dict[str, float]]:
         """Score what is said about the groups of the validation and the test set."""
@@ -213,7 +216,7 @@ def check_fit(talking: Talking, model: Any, tokenizer: Any) -> None:
             )
 
 
-def score_items(engine: LocalEngine, rows: GroupRows) -> dict[str, float]:
+def score_items(engine: LocalEngine, rows: GroupRows, some: Sequence[int] | None = None) -> dict[str, float]:
     """Have a model say what is to be said, and score it.
 
     Parameters
@@ -222,14 +225,17 @@ def score_items(engine: LocalEngine, rows: GroupRows) -> dict[str, float]:
         The model.
     rows
         What is to be said.
+    some
+        Numbers of the items to be said; by default all.
 
     Returns
     -------
     For summaries those of :func:`sc_c2s.metrics.summaries`; for questions the ``accuracy``, of each kind as well.
     """
     scores: dict[str, float] = {}
-    asked = [(i, item.question) for i, item in enumerate(rows.items) if item.question is not None]
-    told = [(i, item) for i, item in enumerate(rows.items) if item.question is None]
+    items = [(i, rows.items[i]) for i in (range(len(rows.items)) if some is None else some)]
+    asked = [(i, item.question) for i, item in items if item.question is not None]
+    told = [(i, item) for i, item in items if item.question is None]
     if told:
         prompts = [rows.asked(i) for i, _ in told]
         said = map(get_family(rows.wording.family).prose, engine.chat(prompts, max_tokens=MAX_TOKENS))

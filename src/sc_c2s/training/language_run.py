@@ -159,8 +159,14 @@ def train_language(
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     learn = sets[TRAIN]
-    digest = _fingerprint(sets, items)
-    run = {"plan": asdict(plan), "data": digest, "base": start.base, "adapter": start.peft_config}
+    digest = fingerprint(sets)
+    run = {
+        "plan": asdict(plan),
+        "data": digest,
+        "items": said(items),
+        "base": start.base,
+        "adapter": start.peft_config,
+    }
     same_run(output_dir, run, resume=resume)
 
     known = pd.notna(kinds)
@@ -209,8 +215,8 @@ def train_language(
     return card, history
 
 
-def _fingerprint(sets: Mapping[str, Groups], items: Mapping[str, Sequence[Item]]) -> str:
-    """Digest of cells, values, groups, what is known and what is said about them."""
+def fingerprint(sets: Mapping[str, Groups]) -> str:
+    """Digest of cells, values, groups and sets."""
     digest = hashlib.sha256()
     for which, groups in sets.items():
         digest.update(
@@ -222,5 +228,10 @@ def _fingerprint(sets: Mapping[str, Groups], items: Mapping[str, Sequence[Item]]
             digest.update(repr(None if of_cell is None else of_cell.tolist()).encode())
         for name in groups.names:
             digest.update(repr((groups.composition(name), groups.facts[name].context)).encode())
-        digest.update(repr([asdict(item) for item in items[which]]).encode())
     return digest.hexdigest()[:16]
+
+
+def said(items: Mapping[str, Sequence[Item]]) -> str:
+    """Digest of what is said about the groups of each set."""
+    text = repr([(which, [asdict(item) for item in some]) for which, some in items.items()])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

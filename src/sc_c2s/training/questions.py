@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sc_c2s.metrics.answers import exact_match
 from sc_c2s.metrics.facts import GroupFacts
 from sc_c2s.prompts.group import share
 
@@ -24,6 +25,8 @@ ALIKE = 0.9
 N_CHOICES = 4
 N_BEST = 5
 """Of so many of the clearest genes one is asked for."""
+TOLERANCE = 0.1
+"""By how much a share that is said may be off."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Question:
     text: str
     choices: tuple[str, ...]
     answer: str
+
+    @property
+    def tolerance(self) -> float | None:
+        """By how much the answer may be off; ``None`` where it is in words."""
+        return TOLERANCE if self.kind == "share" else None
 
 
 def questions_about(groups: Groups, *, seed: int = 0, kinds: Iterable[str] | None = None) -> list[Question]:
@@ -133,22 +141,9 @@ def _shuffled(choices: list[str], rng: np.random.Generator) -> tuple[str, ...]:
     return tuple(str(choice) for choice in rng.permutation(choices))
 
 
-def is_right(answer: str, question: Question, *, tolerance: float = 0.1) -> bool:
-    """Whether a text answers a question: names the answer, case and a full stop aside, or a share within the tolerance.
-
-    Parameters
-    ----------
-    answer
-        The text.
-    question
-        The question.
-    tolerance
-        By how much a share may be off.
-    """
-    if question.kind == "share":
-        said, wanted = _percent(answer), _percent(question.answer)
-        return said is not None and wanted is not None and abs(said - wanted) <= tolerance
-    return _plain(answer) == _plain(question.answer)
+def is_right(answer: str, question: Question) -> bool:
+    """Whether a text answers a question: :func:`sc_c2s.metrics.exact_match`, of a share within :data:`TOLERANCE`."""
+    return exact_match(answer, question.answer, tolerance=question.tolerance)
 
 
 def baseline(learned: Iterable[Question]) -> Callable[[Question], str]:
@@ -174,17 +169,3 @@ def baseline(learned: Iterable[Question]) -> Callable[[Question], str]:
         return max(possible, key=lambda name: found[name])
 
     return answer
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split()).strip(" .\"'")
-
-
-def _percent(text: str) -> float | None:
-    """First number of a text as a share."""
-    for word in text.replace("%", " ").split():
-        try:
-            return float(word.strip(".,;()")) / 100
-        except ValueError:
-            continue
-    return None
