@@ -99,5 +99,5 @@ def test_validation_groups_without_a_question(groups) -> None:
     nothing = replace(groups, facts=silent, markers={name: [] for name in groups.names})
     with pytest.raises(ValueError, match="nothing to ask about the validation groups"):
         items_of({"train": groups, "validation": nothing}, ["ask"], texts=None, seed=0)
-    with pytest.raises(ValueError, match="nothing to ask about these groups"):
+    with pytest.raises(ValueError, match="nothing to ask about the train groups"):
         items_of({"train": nothing, "validation": groups}, ["ask"], texts=None, seed=0)

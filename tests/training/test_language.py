@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sc_c2s.prompts import describe
+from sc_c2s.prompts.group import question_text
 from sc_c2s.sentences.inverse import log_expression
 from sc_c2s.training.groups import Groups
 from sc_c2s.training.language import (
@@ -21,7 +22,7 @@ from sc_c2s.training.language import (
     score_items,
     template,
 )
-from sc_c2s.training.questions import Question
+from sc_c2s.training.questions import Question, questions_about
 
 
 @pytest.fixture(scope="module")
@@ -217,3 +218,54 @@ def test_prompts_that_do_not_fit_are_refused_before_training(groups, make_llama,
         ValueError, match="2 cells with 3 genes each and an answer are .* tokens, and the model's context is 250"
     ):
         check_fit(talking(groups, [Item("B cell")]), model, piece_tokenizer)
+
+
+def test_further_questions_are_asked_about_the_cells_that_were_read(groups) -> None:
+    """A row is one conversation: the text as the model would read it, with every answer and what ends it to be learned."""
+
+    def written(conversation) -> str:
+        return "".join(f"<{turn['role']}>{turn['content']}</>" for turn in conversation) + "<assistant>"
+
+    items = [Item(one.group, question=one) for one in questions_about(groups)]
+    rows = GroupRows(groups, items, Wording("english", 3, 2), groups.genes, written, seed=0, n_questions=4, end="</>")
+    lengths = set()
+    for number, item in enumerate(items):
+        row = rows.row(number, 0)
+        lengths.add(len(row) // 2)
+        asked, answers = row[::2], row[1::2]
+        assert answers[0].removesuffix("</>") == item.question.answer
+        assert all(answer.endswith("</>") for answer in answers[:-1])
+        assert not answers[-1].endswith("</>"), "its end token is added where it is read"
+        # The cells are shown once, and every further answer is the right one of the question before it.
+        assert "".join(row).count("Each line holds") == 1
+        own = {
+            question_text(one.question.text, one.question.choices): one.question.answer
+            for one in items
+            if one.group == item.group
+        }
+        for before, answer in zip(asked[1:], answers[1:], strict=True):
+            said = before.removeprefix("<user>").removesuffix("</><assistant>")
+            assert own[said] == answer.removesuffix("</>")
+        kinds = [
+            one.question.kind
+            for one in items
+            if one.group == item.group and question_text(one.question.text, one.question.choices) in "".join(row)
+        ]
+        assert len(set(kinds) & {"most common", "named", "share"}) <= 1, "one would tell the other's answer"
+    assert max(lengths) > 1
+    assert max(lengths) <= 4
+    alone = GroupRows(groups, items, Wording("english", 3, 2), groups.genes, written, seed=0)
+    assert all(len(alone.row(number, 0)) == 2 for number in range(len(items)))
+
+
+def test_a_template_that_changes_answers_is_asked_one_question_at_a_time(groups) -> None:
+    def written(conversation) -> str:
+        return "".join(
+            turn["content"].upper() if turn["role"] == "assistant" else turn["content"] for turn in conversation
+        )
+
+    items = [Item(one.group, question=one) for one in questions_about(groups)]
+    rows = GroupRows(groups, items, Wording("english", 3, 2), groups.genes, written, seed=0, n_questions=4)
+    lowered = [number for number, item in enumerate(items) if item.question.answer != item.question.answer.upper()]
+    assert lowered
+    assert all(len(rows.row(number, 0)) == 2 for number in lowered)

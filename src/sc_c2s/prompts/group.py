@@ -115,7 +115,7 @@ def ask_conversation(
     question
         The question.
     choices
-        Answers to choose from; ``None`` for a free answer.
+        Answers to choose from; none for a free answer.
     history
         Questions and answers before this one; the cells stand before the first of them.
     """
@@ -130,7 +130,7 @@ def ask_conversation(
 
 def question_text(question: str, choices: Sequence[str] | None) -> str:
     """Write a question with its choices."""
-    if choices is None:
+    if not choices:
         return question.strip()
     return f"{question.strip()}\nChoose one: {'; '.join(choices)}."
 

@@ -13,6 +13,7 @@ from sc_c2s._progress import progress
 from sc_c2s.engine import Conversation, LocalEngine
 from sc_c2s.metrics.summaries import summaries
 from sc_c2s.prompts import ask_conversation, describe, get_family, summarize_conversation
+from sc_c2s.prompts.group import question_text
 
 from .groups import Groups
 from .loss import answer_loss
@@ -21,6 +22,8 @@ from .sft import Collator, tokenise
 from .split import SETS, TEST, TRAIN, VALIDATION
 
 MAX_TOKENS = 192
+N_QUESTIONS = 4
+"""Questions that are learned from one reading of the cells."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,10 @@ class GroupRows:
         Draws cells and wordings.
     instead
         Group whose cells are shown in place of another's: what a model says that reads no cells is the same.
+    n_questions
+        Most questions of a row: after the first one, others about the same group are asked, so that the cells are read once for all.
+    end
+        What the model writes behind an answer.
     """
 
     groups: Groups
@@ -90,12 +97,44 @@ class GroupRows:
     written: Callable[[Conversation], str]
     seed: int
     instead: Mapping[str, str] = field(default_factory=dict)
+    n_questions: int = 1
+    end: str = ""
 
-    def row(self, item: int, i: int) -> tuple[str, str]:
-        """Prompt and completion of the ``i``-th row."""
-        rng = self._rng(item, i)
-        conversation = self.conversation(item, rng)
-        return self.written(conversation), self.answer(self.items[item], rng)
+    def row(self, item: int, i: int) -> tuple[str, ...]:
+        """Prompt and completion of the ``i``-th row; with further questions, what stands before each and its answer."""
+        rng, one = self._rng(item, i), self.items[item]
+        name = self.instead.get(one.group, one.group)
+        text, known = self.wording.cells(self.groups, name, self.vocabulary, rng)
+        row = [self.written(self._ask(one, text, known)), self.answer(one, rng)]
+        history: list[tuple[str, str]] = []
+        last = one.question
+        for question in self._further(one, rng):
+            assert last is not None
+            history.append((question_text(last.text, last.choices), last.answer))
+            last = question
+            conversation = ask_conversation(
+                text, question.text, choices=question.choices, evidence=known, history=history
+            )
+            whole, so_far = self.written(conversation), "".join(row)
+            if not whole.startswith(so_far):
+                break  # a template that writes earlier answers in another way
+            between = whole[len(so_far) :]
+            if self.end and between.startswith(self.end):
+                row[-1], between = row[-1] + self.end, between[len(self.end) :]
+            row += [between, question.answer]
+        return tuple(row)
+
+    def _further(self, item: Item, rng: np.random.Generator) -> list[Question]:
+        """Draw other questions about the group, none of which another one has told the answer to."""
+        if item.question is None or self.n_questions < 2:
+            return []
+        told, further = {_told(item.question)}, []
+        others = [one.question for one in self.items if one.group == item.group and one.question is not None]
+        for place in rng.permutation(len(others)):
+            if _told(others[place]) not in told and len(further) < self.n_questions - 1:
+                told.add(_told(others[place]))
+                further.append(others[place])
+        return further
 
     def asked(self, item: int) -> Conversation:
         """Ask for something once, to score it."""
@@ -108,10 +147,12 @@ class GroupRows:
         """Show cells, and ask what is to be said."""
         item = self.items[number]
         name = self.instead.get(item.group, item.group)
-        text, known = self.wording.cells(self.groups, name, self.vocabulary, rng)
+        return self._ask(item, *self.wording.cells(self.groups, name, self.vocabulary, rng))
+
+    def _ask(self, item: Item, text: str, known: str) -> Conversation:
         if item.question is None:
             return summarize_conversation(text, style=self.wording.style, evidence=known)
-        return ask_conversation(text, item.question.text, choices=item.question.choices or None, evidence=known)
+        return ask_conversation(text, item.question.text, choices=item.question.choices, evidence=known)
 
     def answer(self, item: Item, rng: np.random.Generator) -> str:
         """Say it."""
@@ -125,6 +166,11 @@ class GroupRows:
     def lengths(self) -> np.ndarray:
         """Number of words of each row: about the same for all."""
         return np.full(len(self.items), self.wording.n_cells * self.wording.n_genes)
+
+
+def _told(question: Question) -> str:
+    """Name what an answer tells: those about the most common type tell the same."""
+    return "most common" if question.kind in ("most common", "named", "share") else question.text
 
 
 def template(groups: Groups, name: str, *, style: str, rng: np.random.Generator | None = None) -> str:
@@ -168,7 +214,16 @@ class Talking:
             return as_text(conversation, tokenizer)
 
         seed = self.seed + SETS.index(which)
-        return GroupRows(self.sets[which], self.items[which], self.wording, self.vocabulary, written, seed)
+        return GroupRows(
+            self.sets[which],
+            self.items[which],
+            self.wording,
+            self.vocabulary,
+            written,
+            seed,
+            n_questions=N_QUESTIONS if which == TRAIN else 1,
+            end=getattr(tokenizer, "eos_token", None) or "",
+        )
 
     def judge(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Score validation rows, always the same: the mean loss of a token of their answers."""
