@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,8 @@ class RewardedTalking:
     pools: bool = False
 
     def __post_init__(self) -> None:
-        self._rows = self.task.rows(self.tokenizer)
+        # An answer is compared with others to the same question: one in each row.
+        self._rows = replace(self.task.rows(self.tokenizer), n_questions=1)
         self.asks = self._rows.items[0].question is not None
         self.watched = ("log_prob", "accuracy") if self.asks else ("grounding", "log_prob")
 
@@ -70,7 +71,7 @@ class RewardedTalking:
     def question(self, number: int, i: int) -> dict[str, Any]:
         """Show cells of a group, drawn anew, and ask."""
         item = self._rows.items[number]
-        prompt, text = self._rows.row(number, i)
+        prompt, text = self._rows.row(number, i)[:2]
         facts = self._rows.groups.facts[item.group]
         columns = {"prompt": prompt, "sentence": text, "group": item.group, "facts": facts}
         if item.question is None:
