@@ -245,7 +245,7 @@ def sets_of(
     context: Sequence[str],
     organism: str | None,
 ) -> tuple[dict[str, Groups], np.ndarray]:
-    """Read the groups of each set, and the label of each training cell, NaN where it has none.
+    """Read the groups of each set, and what kind each training cell is, NaN where that is not known.
 
     The rest that training groups are set against is training cells; that of the others is all cells, as it will be.
     """
@@ -276,5 +276,7 @@ def sets_of(
             organism=organism,
         )
     learned = of_cell == TRAIN
-    kinds = (group.to_numpy(dtype=object) if labels is None else labels)[learned]
-    return sets, kinds
+    # Genes are chosen by what is asked: the cell type, and where a cell is from.
+    known = [pd.Series(values[learned]) for values in (labels, *about.values()) if values is not None]
+    kinds = combined(known) if known else pd.Series(group.to_numpy(dtype=object)[learned])
+    return sets, kinds.to_numpy(dtype=object)

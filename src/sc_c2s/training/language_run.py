@@ -28,7 +28,9 @@ from .vocabulary import informative_genes
 
 ROWS, EPOCHS = 800, (1, 50)
 """Rows that a model is shown, and the fewest and most times that each item is among them."""
-TOP_GENES = 300
+N_WAYS = 4
+"""How often questions about a training group are drawn."""
+TOP_GENES = 100
 """Genes that are shown: those that tell the groups apart."""
 BATCH, RATE, PATIENCE, N_EVALUATIONS = 4, 2e-4, 3, 6
 
@@ -80,7 +82,10 @@ def items_of(
     items: dict[str, list[Item]] = {}
     for number, (which, groups) in enumerate(sets.items()):
         told = [Item(name, texts=tuple((texts or {}).get(name, ()))) for name in groups.names]
-        asked = [Item(one.group, question=one) for one in questions_about(groups, seed=seed + number)]
+        # What is learned is asked in several ways, so that cells have to be read: the same question has one answer.
+        ways = N_WAYS if which == TRAIN else 1
+        drawn = [one for way in range(ways) for one in questions_about(groups, seed=seed + number + len(sets) * way)]
+        asked = [Item(one.group, question=one) for one in dict.fromkeys(drawn)]
         items[which] = (told if "summarize" in tasks else []) + (asked if "ask" in tasks else [])
     for which in (TRAIN, VALIDATION):
         if "ask" in tasks and not any(item.question for item in items[which]):
@@ -143,7 +148,7 @@ def train_language(
     items
         What is to be said about them.
     kinds
-        Label of each training cell, by which genes are chosen; NaN where it has none.
+        What kind each training cell is, by which genes are chosen; NaN where that is not known.
     plan
         What to do.
     start

@@ -16,7 +16,7 @@ from sc_c2s.prompts.group import share
 from .groups import Groups
 
 YES, NO = "yes", "no"
-PRESENT, ABSENT = 0.05, 0.0
+PRESENT, ABSENT = 0.1, 0.0
 """A cell type is there from this share on, and is not there up to that one; what is in between is not asked about."""
 LEAD = 0.1
 """By how much the most common type has to lead to be asked for."""
