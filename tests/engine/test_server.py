@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -497,7 +498,11 @@ def test_one_failure_ends_the_others(server) -> None:
     assert len(server.bodies()) < 10
 
 
-def test_ctrl_c_ends_it_and_the_engine_goes_on(server) -> None:
+def test_ctrl_c_ends_it_and_the_engine_goes_on(server, request) -> None:
+    # Where the tests run in the background, the shell has switched it off.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     def interrupt(path: str, body: dict[str, Any]) -> None:
         if body and body["messages"][0]["content"] == "3":
             _thread.interrupt_main()
