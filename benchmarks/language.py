@@ -96,7 +96,7 @@ def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, se
         adata,
         groupby=GROUP,
         task=task,
-        model=args.model,
+        model=annotator(adata, home, args, seed) if args.annotate else args.model,
         output_dir=path,
         split_key=SET,
         label_key=LABELS,
@@ -109,6 +109,29 @@ def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, se
     )
     (path / "minutes.txt").write_text(f"{(time.monotonic() - start) / 60:.1f}")
     print(adata.uns["c2s_finetune"]["history"].to_string(index=False, float_format="{:.3f}".format), flush=True)
+    return path
+
+
+def annotator(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int) -> Path:
+    """Train to tell the type and the condition of single cells first, unless that was done before."""
+    path = home / f"annotate-{seed}"
+    if directory.is_model_directory(path):
+        return path
+    cells = adata.copy()
+    cells.obs["kind"] = cells.obs[LABELS].astype(str) + ", " + cells.obs["condition"].astype(str)
+    c2s.tl.finetune(
+        cells,
+        groupby="kind",
+        model=args.model,
+        output_dir=path,
+        split_key=SET,
+        n_genes=32,
+        n_top_genes=300,
+        n_epochs=args.annotate,
+        batch_size=16,
+        rng=seed,
+    )
+    print(cells.uns["c2s_finetune"]["metrics"].to_string(float_format="{:.3f}".format), flush=True)
     return path
 
 
@@ -151,7 +174,7 @@ def summaries(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
 
     score("template", reference)
     score("template of another group", list(np.roll(np.array(reference, dtype=object), len(items) // 2)))
-    for evidence in (True, False) if args.server is None else (True,):
+    for evidence in (True, False) if args.cells_alone else (True,):
         what = "evidence" if evidence else "cells alone"
         engine, card = opened(args, None)
         rows = rows_for(engine, card, test, items, evidence=evidence, genes=args.genes)
@@ -263,6 +286,8 @@ def main() -> None:
     parser.add_argument("--top", type=int, help="genes that are shown at all: those that tell types apart best")
     parser.add_argument("--tokens", type=int, default=2000, help="genes with a token, for the cost")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--cells-alone", action="store_true", help="also describe cells without evidence")
+    parser.add_argument("--annotate", type=int, help="learn to annotate single cells first, for so many epochs")
     parser.add_argument("--threads", type=int)
     parser.add_argument(
         "--keep", type=Path, help="folder for the trained models, which are taken from there the next time"
