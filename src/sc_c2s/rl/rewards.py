@@ -369,7 +369,7 @@ def exact_answer(
     choices, copying the prompt or going on behind the answer gets 0. Of an answer with a `tolerance` the first number counts, and
     what follows is not looked at. What is won by guessing is not seen: half of the rewards where *yes* and *no* are right
     equally often, and whatever is right most often where nothing else is known. Set the result beside
-    :func:`sc_c2s.training.questions.baseline`, and beside answers to the cells of other groups.
+    ``training.questions.baseline``, and beside answers to the cells of other groups.
 
     Parameters
     ----------
