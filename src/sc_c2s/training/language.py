@@ -128,7 +128,8 @@ class GroupRows:
         """Draw other questions about the group, none of which another one has told the answer to."""
         if item.question is None or self.n_questions < 2:
             return []
-        told, further = {_told(item.question)}, []
+        told = {_told(item.question)}
+        further: list[Question] = []
         others = [one.question for one in self.items if one.group == item.group and one.question is not None]
         for place in rng.permutation(len(others)):
             if _told(others[place]) not in told and len(further) < self.n_questions - 1:
