@@ -13,7 +13,7 @@ from sc_c2s.data import open_cells
 from sc_c2s.prompts import ask_conversation
 
 from ._ask import MAX_TOKENS
-from ._narrator import Scene, grounded_texts, open_narrator, say, set_scene
+from ._narrator import Scene, Shown, grounded_texts, open_narrator, say, set_scene
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -57,16 +57,26 @@ class Chat:
 
     def ask(self, question: str) -> tuple[str, pd.DataFrame]:
         """Ask a question: the answer, and its claims held against the data."""
-        before = self.history[-LONGEST:]
-        shown = self.scene.write(
-            lambda text, known: ask_conversation(text, question, evidence=known, history=before),
-            max_tokens=self.max_tokens,
-        )
+        shown = self._shown(question)
         said = say(shown, max_tokens=self.max_tokens, temperature=self.temperature, batch_size=None)
         [answer] = said.values()
         _, claims = grounded_texts(said, shown, names=self.names)
         self.history.append((question, answer))
         return answer, claims
+
+    def _shown(self, question: str) -> Shown:
+        """Write the question behind those before it, as many of the last as fit."""
+        for n in range(min(len(self.history), LONGEST), -1, -1):
+            before = self.history[len(self.history) - n :]
+            try:
+                return self.scene.write(
+                    lambda text, known, before=before: ask_conversation(text, question, evidence=known, history=before),
+                    max_tokens=self.max_tokens,
+                )
+            except ValueError:  # it does not fit: forget the oldest turn
+                if not n:
+                    raise
+        raise AssertionError
 
 
 def open_chat(

@@ -209,7 +209,9 @@ def say(shown: Shown, *, max_tokens: int, temperature: float, batch_size: int | 
         seeds=np.array([generator(seed + 1, name).integers(2**63) for name in names], dtype=np.uint64),
         batch_size=batch_size,
     )
-    return {name: get_family(scene.narrator.family).prose(text) for name, text in zip(names, said, strict=True)}
+    family = get_family(scene.narrator.family)
+    # No file takes the character that ends a string elsewhere.
+    return {name: family.prose(text.replace("\0", "")) for name, text in zip(names, said, strict=True)}
 
 
 def open_narrator(
