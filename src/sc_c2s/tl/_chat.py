@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sc_c2s.data import open_cells
+from sc_c2s.engine import Conversation
 from sc_c2s.prompts import ask_conversation
 
 from ._ask import MAX_TOKENS
@@ -66,17 +67,18 @@ class Chat:
 
     def _shown(self, question: str) -> Shown:
         """Write the question behind those before it, as many of the last as fit."""
-        for n in range(min(len(self.history), LONGEST), -1, -1):
-            before = self.history[len(self.history) - n :]
+        before = self.history[-LONGEST:]
+
+        def conversation(text: str, known: str) -> Conversation:
+            return ask_conversation(text, question, evidence=known, history=before)
+
+        while True:
             try:
-                return self.scene.write(
-                    lambda text, known, before=before: ask_conversation(text, question, evidence=known, history=before),
-                    max_tokens=self.max_tokens,
-                )
-            except ValueError:  # it does not fit: forget the oldest turn
-                if not n:
+                return self.scene.write(conversation, max_tokens=self.max_tokens)
+            except ValueError:  # it does not fit: the oldest turn is forgotten
+                if not before:
                     raise
-        raise AssertionError
+                before = before[1:]
 
 
 def open_chat(
