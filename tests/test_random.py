@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sc_c2s._random import resolve_rng
+from sc_c2s._random import named_rng, resolve_rng
 
 
 def test_a_seed_means_the_same_under_both_names():
@@ -26,3 +26,10 @@ def test_a_generator_is_used_as_it_is():
 def test_both_names_together_are_an_error(rng):
     with pytest.raises(TypeError, match="pass only one"):
         resolve_rng(rng, 2)
+
+
+def test_things_draw_by_their_name_whatever_others_there_are():
+    drawn = {name: named_rng(3, name).integers(2**63) for name in ("b", "a", "α | 1")}
+    assert len(set(drawn.values())) == 3
+    assert all(named_rng(3, name).integers(2**63) == value for name, value in drawn.items())
+    assert named_rng(4, "a").integers(2**63) != drawn["a"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 
 DEFAULT_SEED = 0
@@ -30,3 +32,20 @@ def resolve_rng(
     if isinstance(rng, np.random.Generator) or (rng is not None and rng != DEFAULT_SEED):
         raise TypeError("rng= and random_state= mean the same: pass only one of them.")
     return np.random.default_rng(random_state)
+
+
+def named_rng(seed: int, name: str) -> np.random.Generator:
+    """Make the generator of one of several things, which depends on no other of them and on no order.
+
+    Parameters
+    ----------
+    seed
+        Seed of all of them.
+    name
+        Name of this one.
+
+    Returns
+    -------
+    The generator.
+    """
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])

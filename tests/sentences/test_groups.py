@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sc_c2s.sentences.groups import draw_cells
+from sc_c2s.sentences.groups import draw_cells, members_by_name
 
 
 def drawn(members, n, *, seed=0, **how):
@@ -71,3 +71,12 @@ def test_the_seed_decides():
 def test_no_cells_are_refused():
     with pytest.raises(ValueError, match="n_cells=0"):
         drawn([1, 2], 0)
+
+
+def test_members_come_by_their_names_whatever_the_order_of_the_cells():
+    cells, group = np.array(["c3", "c1", "c2", "c4"]), np.array(["x", "x", "y", np.nan], dtype=object)
+    found = members_by_name(cells, group, ["x", "y"])
+    assert {name: cells[some].tolist() for name, some in found.items()} == {"x": ["c1", "c3"], "y": ["c2"]}
+    order = [2, 3, 0, 1]
+    again = members_by_name(cells[order], group[order], ["x", "y"])
+    assert {name: cells[order][some].tolist() for name, some in again.items()} == {"x": ["c1", "c3"], "y": ["c2"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -51,6 +53,27 @@ def draw_cells(
     take[order[: n - take.sum()]] += 1
     drawn = [rng.permutation(members[stratum == i])[:k] for i, k in enumerate(take)]
     return rng.permutation(np.concatenate(drawn))
+
+
+def members_by_name(cells: np.ndarray, group: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Find the cells of each group, by their names: what is drawn of them does not depend on the order of the cells.
+
+    Parameters
+    ----------
+    cells
+        Names of the cells.
+    group
+        Group of each cell; NaN where there is none.
+    names
+        Groups to look for.
+
+    Returns
+    -------
+    Numbers of the cells of each group.
+    """
+    by_name = np.argsort(np.asarray(cells).astype(str), kind="stable")
+    group = np.asarray(group, dtype=object)[by_name]
+    return {name: by_name[group == name] for name in names}
 
 
 def _one_sample(samples: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

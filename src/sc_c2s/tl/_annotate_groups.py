@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sc_c2s._random import named_rng
 from sc_c2s.data import Cells
 from sc_c2s.engine import Speaker
 from sc_c2s.prompts import group_prompt
-from sc_c2s.sentences.groups import draw_cells
+from sc_c2s.sentences.groups import draw_cells, members_by_name
 from sc_c2s.sentences.recipe import Recipe
 from sc_c2s.sentences.symbols import guess_organism
 
 from ._annotator import Annotator
 from ._groups import fit_genes
-from ._narrator import N_CELLS, N_GENES, generator
+from ._narrator import N_CELLS, N_GENES
 
 LONGEST_ANSWER = 64
 """Tokens left for a label."""
@@ -49,11 +50,9 @@ def ask_groups(
     if not names:
         raise ValueError("No cell is in a group: name a column of obs with groups in group_key=.")
     obs_names = np.asarray(cells.obs_names)
-    # What is drawn does not depend on the order of the cells.
-    by_name = np.argsort(obs_names.astype(str), kind="stable")
-    of_cell = group.to_numpy(dtype=object)[by_name]
     n_shown = N_CELLS if n_cells is None else n_cells
-    drawn = {name: draw_cells(by_name[of_cell == name], n_shown, rng=generator(seed, name)) for name in names}
+    members = members_by_name(obs_names, group.to_numpy(dtype=object), names)
+    drawn = {name: draw_cells(some, n_shown, rng=named_rng(seed, name)) for name, some in members.items()}
     known = annotator.recipe
     recipe = Recipe(n_genes=N_GENES, organism=guess_organism(cells.genes)) if known is None else known
     vocabulary = cells.genes if annotator.genes is None else np.array(annotator.genes, dtype=object)

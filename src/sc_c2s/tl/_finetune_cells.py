@@ -14,6 +14,7 @@ from sc_c2s.data import Cells, combined
 from sc_c2s.sentences.symbols import guess_organism
 from sc_c2s.training.pairs import PAIRINGS
 
+from ._groups import expression
 from ._rewarded import improve
 
 if TYPE_CHECKING:
@@ -223,16 +224,13 @@ def _n_rows(labelled: Any, perturbing: PerturbingPlan | None) -> int:
 
 
 def _labelled(cells: Any, conditions: pd.DataFrame, split: pd.Series, used: np.ndarray, *, organism: str | None) -> Any:
-    from sc_c2s.sentences.inverse import log_expression
     from sc_c2s.training.cells import LabelledCells
 
-    x = cells.matrix()[used]
-    # Of whole cells, also where only some of their genes are used.
-    totals = np.concatenate([np.asarray(block.sum(axis=1)).ravel() for _, block in cells.chunks(all_genes=True)])[used]
+    x, log = expression(cells)
     values = conditions.to_numpy(dtype=object)[used]
     return LabelledCells(
-        x=x,
-        log=log_expression(x, totals),
+        x=x[used],
+        log=log[used],
         genes=np.asarray(cells.genes),
         cells=cells.obs_names.to_numpy()[used],
         labels=values[:, 0] if values.shape[1] else np.full(len(values), ANY, dtype=object),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
+from sc_c2s._random import named_rng
 from sc_c2s.data import Cells
 from sc_c2s.engine import Conversation, Sampling, Speaker
 from sc_c2s.metrics.cell_names import CellOntology
-from sc_c2s.metrics.grounding import grounding, grounding_shares
+from sc_c2s.metrics.grounding import COLUMNS, grounding, grounding_shares
 from sc_c2s.models import LoadedModel
 from sc_c2s.prompts import get_family
 from sc_c2s.sentences.symbols import guess_organism
@@ -28,7 +28,6 @@ from ._params import columns, plain
 FAMILY = "english"
 N_CELLS, N_GENES = 20, 50
 """Cells and genes of each that a model is shown that does not say how it wants them."""
-CLAIM = ("start", "end", "words", "kind", "said", "found", "verdict")
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def set_scene(
     return Scene(
         narrator,
         found,
-        cells={name: found.draw(name, n_cells, generator(seed, name)) for name in found.names},
+        cells={name: found.draw(name, n_cells, named_rng(seed, name)) for name in found.names},
         evidence={name: found.evidence(name) if evidence else "" for name in found.names},
         n_genes=n_genes,
         params=params,
@@ -206,7 +205,7 @@ def say(shown: Shown, *, max_tokens: int, temperature: float, batch_size: int | 
         shown.conversations,
         max_tokens=max_tokens,
         sampling=Sampling(temperature=temperature),
-        seeds=np.array([generator(seed + 1, name).integers(2**63) for name in names], dtype=np.uint64),
+        seeds=np.array([named_rng(seed + 1, name).integers(2**63) for name in names], dtype=np.uint64),
         batch_size=batch_size,
     )
     family = get_family(scene.narrator.family)
@@ -222,11 +221,6 @@ def open_narrator(
     if card is None:
         return Narrator(opened, source)
     return Narrator(opened, source, family=card.family, genes=card.genes, usual=card.language)
-
-
-def generator(seed: int, name: str) -> np.random.Generator:
-    """Random numbers of a group, whatever other groups there are."""
-    return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
 def grounded_texts(
@@ -264,4 +258,4 @@ def grounded_texts(
             **grounding_shares(found),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return table, pd.concat(claims, ignore_index=True)[["group", *CLAIM]]
+    return table, pd.concat(claims, ignore_index=True)[["group", *COLUMNS]]

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from sc_c2s.metrics.facts import GroupFacts, facts_of_groups
 from sc_c2s.prompts import cells_text, evidence_text
-from sc_c2s.sentences.groups import draw_cells
+from sc_c2s.sentences.groups import draw_cells, members_by_name
 from sc_c2s.sentences.recipe import Recipe
 
 N_MARKERS = 8
@@ -59,10 +59,8 @@ class Groups:
 
     @cached_property
     def members(self) -> dict[str, np.ndarray]:
-        """Numbers of the cells of each group, by name: what is drawn of them does not depend on their order."""
-        by_name = np.argsort(self.cells.astype(str), kind="stable")
-        group = self.group.to_numpy()[by_name]
-        return {name: by_name[group == name] for name in self.names}
+        """Numbers of the cells of each group."""
+        return members_by_name(self.cells, self.group.to_numpy(), self.names)
 
     def draw(self, name: str, n_cells: int, rng: np.random.Generator) -> np.ndarray:
         """Draw the cells of a group that are shown."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from sc_c2s._random import named_rng
 from sc_c2s.metrics.answers import exact_match
 from sc_c2s.metrics.facts import GroupFacts
 from sc_c2s.prompts.group import share
@@ -83,7 +83,7 @@ def questions_about(groups: Groups, *, seed: int = 0, kinds: Iterable[str] | Non
     """
     asked = []
     for name in groups.names:
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        rng = named_rng(seed, name)
         facts, markers = groups.facts[name], groups.markers[name]
         for kind, text, choices, answer in [*_types(facts, rng), *_marker(facts, markers, rng), *_context(facts)]:
             if kinds is None or kind in set(kinds):
