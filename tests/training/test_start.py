@@ -43,6 +43,15 @@ def test_the_precision_that_was_asked_for() -> None:
     assert choose("nano", **OPTIONS | {"dtype": "bfloat16"}).precision == "bf16"
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_an_adapter_is_trained_in_bfloat16_where_the_machine_computes_in_it(pretrained, monkeypatch, fast) -> None:
+    monkeypatch.setattr(start, "_computes_bfloat16", lambda device: fast)
+    begin = choose(pretrained, **OPTIONS | {"dtype": "auto"})
+    assert begin.precision == ("bf16" if fast else "fp32")
+    assert begin.base["dtype"] == "float32", "the weights stay in 32 bits"
+    assert choose(pretrained, **OPTIONS).precision == "fp32"
+
+
 def test_from_an_earlier_nano(earlier) -> None:
     begin = choose(earlier, **OPTIONS)
     assert (begin.small, begin.family, begin.peft_config) == (True, "nano", None)

@@ -149,7 +149,7 @@ def choose(
         family=family,
         small=small,
         peft_config=None if small or adapted else _lora(lora_rank, loaded.revision),
-        precision="fp32",
+        precision="bf16" if loaded.dtype == "float32" and _fast(dtype, device) else "fp32",
         new_words=partial(nano.new_words, loaded.tokenizer) if small else list,
         home=None if small else _home(loaded, adapted=adapted),
         genes=tuple(gene_token_ids(loaded.tokenizer)) if adapted else (),
@@ -158,7 +158,6 @@ def choose(
 
 def _from_nothing(*, device: str, dtype: str, seed: int) -> Start:
     on = _device(device)
-    fast = _computes_bfloat16(on) if dtype == "auto" else dtype == "bfloat16"
 
     def build(
         words: list[str], embeddings: dict[str, np.ndarray], writes: bool, genes: Sequence[str] = ()
@@ -172,8 +171,13 @@ def _from_nothing(*, device: str, dtype: str, seed: int) -> Start:
         family="nano",
         small=True,
         peft_config=None,
-        precision="bf16" if fast else "fp32",
+        precision="bf16" if _fast(dtype, device) else "fp32",
     )
+
+
+def _fast(dtype: str, device: str) -> bool:
+    """Whether to compute in bfloat16 with weights in 32 bits: where nothing else is asked for, if the machine can."""
+    return _computes_bfloat16(_device(device)) if dtype == "auto" else dtype == "bfloat16"
 
 
 def _check_nano(gene_tokens: bool | None) -> None:
