@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sc_c2s.metrics import facts_of_groups, group_facts, log_fold_changes, markers
+from sc_c2s.metrics import facts_of_groups, group_facts, grounding, log_fold_changes, markers
 
 COUNTS = np.array([[4, 0, 1, 0], [2, 0, 0, 0], [0, 3, 1, 0], [0, 0, 2, 0], [1, 1, 1, 0]], dtype=float)
 LOG = sparse.csr_matrix(np.log1p(COUNTS))
@@ -74,6 +74,15 @@ def test_markers_are_higher_and_expressed() -> None:
     assert markers(facts["b"], 5) == ["MS4A1", "MALAT1"]
     assert markers(facts["b"], 1) == ["MS4A1"]
     assert markers(facts["b"], 5, least_share=0.6) == ["MALAT1"], "MS4A1 is in half of the cells"
+
+
+def test_markers_are_what_grounding_calls_higher() -> None:
+    dense = np.full((4, 3), np.log1p(99.0))
+    dense[0] = np.log1p([99 * 1.1, 99 * 1.3, 99 / 1.3])
+    facts = group_facts(sparse.csr_matrix(dense), ["MALAT1", "CD3D", "MS4A1"], np.arange(4) == 0)
+    assert markers(facts, 3) == ["CD3D"], "MALAT1 is higher by a tenth"
+    said = grounding("MALAT1 is high, CD3D is high.", facts).set_index("words")["verdict"]
+    assert said.tolist() == ["contradicted", "confirmed"]
 
 
 def test_stored_zeros_are_zeros() -> None:

@@ -41,6 +41,22 @@ def test_markers_are_the_genes_of_the_type(groups):
     assert set(groups.markers["pure"][:4]) == {"GENE0", "GENE1", "GENE2", "GENE3"}
 
 
+def test_a_marker_is_higher_by_the_test_and_by_its_mean():
+    """A gene of few cells that show much of it has a low mean of logarithms and a high mean."""
+    counts = np.zeros((40, 3))
+    counts[:, 0] = 50  # the same everywhere
+    counts[:20, 1] = 20
+    counts[:20, 2], counts[20:30, 2] = 3, 8  # logarithms 1.39 and 1.10, means 3 and 4
+    counts += np.random.default_rng(0).uniform(0, 0.1, counts.shape)
+    log = sparse.csr_matrix(np.log1p(counts))
+    names = np.array(["SAME", "HIGH", "ISG15"])
+    group = np.array(["a"] * 20 + ["b"] * 20, dtype=object)
+    groups = Groups.gather(log, log, group, ["a", "b"], genes=names, cells=np.arange(40).astype(str))
+    assert groups.markers == {"a": ["HIGH"], "b": []}
+    assert groups.facts["a"].genes.loc["ISG15", "mean"] > groups.facts["a"].genes.loc["ISG15", "mean_rest"]
+    assert groups.facts["b"].genes.loc["ISG15", "log_fold_change"] > 0
+
+
 def test_cells_are_drawn_within_a_sample_and_by_type(groups):
     cells = groups.draw("mixed", 6, np.random.default_rng(0))
     assert len(set(groups.samples[cells])) == 1

@@ -16,6 +16,8 @@ PSEUDOCOUNT = 1.0
 """Counts per 10,000 that are added to both means of a fold change, as in :func:`sc_c2s.metrics.log_fold_changes`."""
 LEAST_SHARE = 0.1
 """A gene counts as expressed by a group where at least this share of its cells shows it."""
+LEAST_CHANGE = 0.25
+"""A gene counts as higher or lower from this log fold change (base 2) on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,13 +158,12 @@ def markers(facts: GroupFacts, n: int, *, least_share: float = LEAST_SHARE) -> l
 
     Returns
     -------
-    Genes that are higher in the group, the largest log fold change first. Where there is no rest, the genes of highest
-    mean.
+    Genes whose log fold change is 0.25 or more, the largest first. Where there is no rest, the genes of highest mean.
     """
     table = facts.genes[facts.genes["share"] >= least_share]
     if table["log_fold_change"].isna().all():
         return list(table.sort_values("mean", ascending=False, kind="stable").index[:n])
-    table = table[table["log_fold_change"] > 0]
+    table = table[table["log_fold_change"] >= LEAST_CHANGE]
     return list(table.sort_values("log_fold_change", ascending=False, kind="stable").index[:n])
 
 

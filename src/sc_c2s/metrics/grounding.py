@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .cell_names import CellMention, CellNames, CellOntology
-from .facts import LEAST_SHARE, GroupFacts
+from .facts import LEAST_CHANGE, LEAST_SHARE, GroupFacts
 from .gene_names import GeneMention
 from .prose import ContextMention, Countable, Statement, read_statements
 from .wording import FEW, MOST
@@ -51,7 +51,7 @@ def grounding(
     tolerance: float = 0.1,
     min_share: float = LEAST_SHARE,
     min_cells: float = 0.01,
-    min_change: float = 0.25,
+    min_change: float = LEAST_CHANGE,
 ) -> pd.DataFrame:
     """Find the claims of a text about a group of cells, and hold each against the group's data.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sc_c2s.metrics.facts import GroupFacts, facts_of_groups
+from sc_c2s.metrics.facts import LEAST_CHANGE, GroupFacts, facts_of_groups
 from sc_c2s.prompts import cells_text, evidence_text
 from sc_c2s.sentences.groups import draw_cells, members_by_name
 from sc_c2s.sentences.recipe import Recipe
@@ -128,15 +128,21 @@ class Groups:
             group=pd.Series(group, dtype=object),
             names=names,
             facts={name: facts[name] for name in names},
-            markers=_markers(log, genes, pd.Series(group, dtype=object), names),
+            markers=_markers(log, genes, pd.Series(group, dtype=object), names, facts),
             strata=strata,
             samples=samples,
             organism=organism,
         )
 
 
-def _markers(log: sparse.csr_matrix, genes: np.ndarray, group: pd.Series, names: list[str]) -> dict[str, list[str]]:
-    """Genes that are higher in a group than in all other cells, by the t-test of ``scanpy.tl.rank_genes_groups``."""
+def _markers(
+    log: sparse.csr_matrix, genes: np.ndarray, group: pd.Series, names: list[str], facts: Mapping[str, GroupFacts]
+) -> dict[str, list[str]]:
+    """Genes that are higher in a group than in all other cells, by the t-test of ``scanpy.tl.rank_genes_groups``.
+
+    The test compares means of logarithms; of its genes those are kept whose mean count is higher as well, by which claims
+    are judged.
+    """
     import scanpy as sc
     from anndata import AnnData
 
@@ -159,6 +165,7 @@ def _markers(log: sparse.csr_matrix, genes: np.ndarray, group: pd.Series, names:
     found = table.uns["rank_genes_groups"]
     out: dict[str, Any] = {name: [] for name in names}
     for name in known:
-        higher = found["logfoldchanges"][name] > 0
-        out[name] = [str(gene) for gene in found["names"][name][higher]]
+        change = facts[name].genes["log_fold_change"]
+        higher = found["names"][name][found["scores"][name] > 0]
+        out[name] = [str(gene) for gene in higher if change[gene] >= LEAST_CHANGE]
     return out
