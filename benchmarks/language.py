@@ -219,15 +219,18 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     score("chance", np.array([1 / len(one.choices) if one.choices else 0.0 for one in asked]))
     guess = baseline(questions_about(sets["train"], seed=seed))
     score("no cells: most often right", np.array([is_right(guess(one), one) for one in asked], dtype=float))
-    engine, card = opened(args, None)
-    rows = rows_for(engine, card, test, items, evidence=False, genes=args.genes)
-    score("untuned", answered(engine, rows))
-    if args.server is None:
-        path = tuned(adata, "ask", home, args, seed, evidence=False)
+    for evidence in (True, False):
+        what = "evidence" if evidence else "cells alone"
+        engine, card = opened(args, None)
+        rows = rows_for(engine, card, test, items, evidence=evidence, genes=args.genes)
+        score(f"untuned, {what}", answered(engine, rows))
+        if args.server:
+            continue
+        path = tuned(adata, "ask", home, args, seed, evidence=evidence)
         engine, card = opened(args, path)
-        rows = rows_for(engine, card, test, items, evidence=False, genes=args.genes)
-        score("tuned", answered(engine, rows), minutes=minutes(path))
-        score("tuned, shuffled cells", answered(engine, replace(rows, instead=rotated(test.names))))
+        rows = rows_for(engine, card, test, items, evidence=evidence, genes=args.genes)
+        score(f"tuned, {what}", answered(engine, rows), minutes=minutes(path))
+        score(f"tuned, {what}, shuffled cells", answered(engine, replace(rows, instead=rotated(test.names))))
     return pd.DataFrame.from_dict(table, orient="index")
 
 
