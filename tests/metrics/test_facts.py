@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sc_c2s.metrics import facts_of_groups, group_facts, grounding, log_fold_changes, markers
+from sc_c2s.metrics import facts_of_groups, grounding, group_facts, log_fold_changes, markers
 
 COUNTS = np.array([[4, 0, 1, 0], [2, 0, 0, 0], [0, 3, 1, 0], [0, 0, 2, 0], [1, 1, 1, 0]], dtype=float)
 LOG = sparse.csr_matrix(np.log1p(COUNTS))
