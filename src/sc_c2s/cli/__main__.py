@@ -1,0 +1,5 @@
+"""``python -m sc_c2s.cli``."""
+
+from . import app
+
+app()
