@@ -10,7 +10,8 @@ another group of the same set (and, where evidence is shown, its evidence): a mo
 
 Summaries: ``confirmed``, ``contradicted``, ``not_checkable`` are shares of all claims (sc_c2s.metrics.grounding), the
 ``composition_error`` is the total variation distance of what is stated, and ``bert_score`` is the F1 against the template with
-MiniLM. Questions: accuracy on questions with known answers; "no cells" answers what was most often right in training.
+MiniLM. Questions: accuracy on questions with known answers; "no cells" answers what was most often right in training. "Evidence
+by a nano" has the types and conditions that annotators of single cells predict in place of the data's: no label of a test cell.
 """
 
 from __future__ import annotations
@@ -81,9 +82,12 @@ def read(adata: sc.AnnData) -> dict[str, Groups]:
     return sets
 
 
-def rotated(names: list[str]) -> dict[str, str]:
-    """Another group for each: half of the list further on, which is of another donor or cluster."""
-    return dict(zip(names, np.roll(names, len(names) // 2), strict=True))
+def mixed_up(names: list[str], seed: int) -> dict[str, str]:
+    """Another group for each, drawn: sorted names would set a donor's groups beside the same clusters of the next donor."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(names))
+    # Everyone moves on by one in a random circle, so that no group stays where it is.
+    return {names[i]: names[j] for i, j in zip(order, np.roll(order, 1), strict=True)}
 
 
 def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, seed: int, *, evidence: bool) -> Path:
@@ -135,6 +139,17 @@ def annotator(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int
     return path
 
 
+def annotated(adata: sc.AnnData, home: Path, seed: int) -> sc.AnnData:
+    """Have nanos that know the training and validation cells name type and condition of all cells, instead of the data."""
+    cells = adata.copy()
+    for column in (LABELS, "condition"):
+        path = home / f"nano-{column}-{seed}"
+        c2s.tl.finetune(adata.copy(), groupby=column, output_dir=path, split_key=SET, rng=seed)
+        c2s.tl.annotate(cells, model=path, key_added=f"nano_{column}")
+        cells.obs[column] = cells.obs[f"nano_{column}"]
+    return cells
+
+
 def minutes(path: Path) -> float:
     file = path / "minutes.txt"
     return float(file.read_text()) if file.is_file() else np.nan
@@ -173,7 +188,9 @@ def summaries(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
         print(f"{name}: {texts[0]}\n", flush=True)
 
     score("template", reference)
-    score("template of another group", list(np.roll(np.array(reference, dtype=object), len(items) // 2)))
+    of = dict(zip(test.names, reference, strict=True))
+    instead = mixed_up(test.names, seed)
+    score("template of another group", [of[instead[name]] for name in test.names])
     for evidence in (True, False) if args.cells_alone else (True,):
         what = "evidence" if evidence else "cells alone"
         engine, card = opened(args, None)
@@ -189,7 +206,7 @@ def summaries(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
             engine.chat([rows.asked(i) for i in range(len(items))], max_tokens=MAX_TOKENS),
             minutes=minutes(path),
         )
-        rows = replace(rows, instead=rotated(test.names))
+        rows = replace(rows, instead=instead)
         score(
             f"tuned, {what}, shuffled cells",
             engine.chat([rows.asked(i) for i in range(len(items))], max_tokens=MAX_TOKENS),
@@ -230,7 +247,10 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
         engine, card = opened(args, path)
         rows = rows_for(engine, card, test, items, evidence=evidence, genes=args.genes)
         score(f"tuned, {what}", answered(engine, rows), minutes=minutes(path))
-        score(f"tuned, {what}, shuffled cells", answered(engine, replace(rows, instead=rotated(test.names))))
+        if evidence:
+            guessed = read(annotated(adata, home, seed))["test"]
+            score("tuned, evidence by a nano", answered(engine, replace(rows, groups=guessed)))
+        score(f"tuned, {what}, shuffled cells", answered(engine, replace(rows, instead=mixed_up(test.names, seed))))
     return pd.DataFrame.from_dict(table, orient="index")
 
 

@@ -176,7 +176,7 @@ def test_only_training_groups_are_asked_about(trained, tmp_path, task) -> None:
         for prompt, one, text, name in zip(prompts, facts, sentence, group, strict=True):
             seen.append(name)
             assert "3 human cells" in prompt or "3 cells" in prompt
-            assert one.n_cells == 12
+            assert one.n_cells == 12 or name.startswith("mixture ")
             if task == "ask":
                 [answer] = {a for a, t in zip(columns["answer"], sentence, strict=True) if t == text}
                 assert answer == text
@@ -184,14 +184,15 @@ def test_only_training_groups_are_asked_about(trained, tmp_path, task) -> None:
                 assert text.startswith("A group of")
         if task == "summarize":
             known, confirmed = columns["known"][0], columns["confirmed"][0]
-            assert set(confirmed) < set(known)
+            assert set(confirmed) <= set(known)
+            assert group[0].startswith("mixture ") or set(confirmed) < set(known)
             assert {"GENE0", "B cell"} <= set(known)
         return [0.0] * len(completions)
 
     improve(trained, task, tmp_path, rewards=[look], n_steps=12)
     of_set = adata.obs.groupby("group", observed=True)["c2s_split"].first()
     train = set(of_set.index[of_set == "train"])
-    assert set(seen) <= train
+    assert {name for name in seen if not name.startswith("mixture ")} <= train
     assert len(set(seen)) > 3
 
 

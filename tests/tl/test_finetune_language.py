@@ -157,7 +157,12 @@ def test_no_group_is_in_two_sets_and_no_test_cell_is_learned_from(adata, pretrai
     [rows] = watched
     train = adata[(adata.obs["c2s_split"] == "train").to_numpy()]
     assert set(rows.groups.cells) == set(train.obs_names)
-    assert {item.group for item in rows.items} == set(group[known & (adata.obs["c2s_split"] == "train")])
+    asked = {item.group for item in rows.items}
+    assert {name for name in asked if not name.startswith("mixture ")} == set(
+        group[known & (adata.obs["c2s_split"] == "train")]
+    )
+    assert len(asked & set(rows.groups.names[-rows.groups.n_mixtures :])) > 3
+    assert directory.read(tmp_path / "m").data["n_train"] == len(asked) - rows.groups.n_mixtures
     # The rest that a training group is set against is training cells and nothing else.
     name = rows.groups.names[0]
     own = (train.obs["cell_type"].astype(str) + " | " + train.obs["lot"] == name).to_numpy()

@@ -13,8 +13,8 @@ from sc_c2s.models import directory
 from sc_c2s.training import sft
 from sc_c2s.training.groups import Groups
 from sc_c2s.training.language import Item, Talking, Wording
-from sc_c2s.training.language_run import fingerprint, said
-from sc_c2s.training.split import SETS, TRAIN
+from sc_c2s.training.language_run import fingerprint, n_groups, said
+from sc_c2s.training.split import TRAIN
 from sc_c2s.training.start import Start
 
 from .grpo import RewardSettings
@@ -82,7 +82,7 @@ def improve_language(
         chosen,
         replace(card, language={**card.language, "columns": dict(columns)}),
         start,
-        data={"fingerprint": digest, **{f"n_{which}": len(sets[which].names) for which in SETS if which in sets}},
+        data={"fingerprint": digest, **n_groups(sets)},
         settings=settings,
         output_dir=output_dir,
         resume=resume,

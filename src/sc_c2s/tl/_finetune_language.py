@@ -13,6 +13,7 @@ from sc_c2s.data import Cells, combined
 from sc_c2s.prompts.group import STYLES
 from sc_c2s.sentences.symbols import guess_organism
 from sc_c2s.training.groups import Groups
+from sc_c2s.training.mixtures import with_mixtures
 from sc_c2s.training.split import TEST, TRAIN, VALIDATION, split_cells
 
 from ._finetune_cells import Learned
@@ -123,6 +124,8 @@ def learn_language(
         **{name: value for name, value in columns.items() if name != "groupby"},
         organism=guess_organism(cells.genes) if organism is None else organism,
     )
+    if not texts:  # which say nothing of mixtures
+        sets[TRAIN] = with_mixtures(sets[TRAIN], seed=seed)
     items = items_of(sets, tasks, texts=texts, seed=seed)
     if card is not None:
         from sc_c2s.rl.language_run import improve_language

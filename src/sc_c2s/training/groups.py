@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,36 +30,43 @@ class Groups:
         Expression as it was given, and in log1p counts per 10,000 (cells × genes).
     genes, cells
         Names of columns and rows.
-    group
-        Group of each cell; NaN where there is none.
     names
         Groups that are asked about.
+    members
+        Numbers of the cells of each, by the names of the cells.
     facts
         What the data say about each of them.
     markers
         Genes that set each of them apart, the clearest first.
+    labels, context
+        Cell type of each cell, and where it is from, column by column; NaN where that is not known.
     strata, samples
         Subcluster and sample of each cell, where asked for.
     organism
         Whose cells they are, if known.
+    n_mixtures
+        How many of the names, the last ones, are of mixtures, see :func:`~sc_c2s.training.mixtures.with_mixtures`.
     """
 
     x: sparse.csr_matrix
     log: sparse.csr_matrix
     genes: np.ndarray
     cells: np.ndarray
-    group: pd.Series
     names: list[str]
+    members: Mapping[str, np.ndarray]
     facts: Mapping[str, GroupFacts]
     markers: Mapping[str, list[str]]
+    labels: np.ndarray | None
+    context: Mapping[str, np.ndarray]
     strata: np.ndarray | None
     samples: np.ndarray | None
     organism: str | None
+    n_mixtures: int = 0
 
-    @cached_property
-    def members(self) -> dict[str, np.ndarray]:
-        """Numbers of the cells of each group."""
-        return members_by_name(self.cells, self.group.to_numpy(), self.names)
+    @property
+    def given(self) -> list[str]:
+        """Names of the groups that are no mixtures."""
+        return self.names[: len(self.names) - self.n_mixtures]
 
     def draw(self, name: str, n_cells: int, rng: np.random.Generator) -> np.ndarray:
         """Draw the cells of a group that are shown."""
@@ -125,14 +131,21 @@ class Groups:
             log=log,
             genes=genes,
             cells=cells,
-            group=pd.Series(group, dtype=object),
             names=names,
+            members=members_by_name(cells, group, names),
             facts={name: facts[name] for name in names},
             markers=_markers(log, genes, pd.Series(group, dtype=object), names, facts),
+            labels=labels,
+            context=context or {},
             strata=strata,
             samples=samples,
             organism=organism,
         )
+
+    def again(self, group: np.ndarray, names: list[str]) -> Groups:
+        """Put the same cells into other groups."""
+        about = ("genes", "cells", "labels", "context", "strata", "samples", "organism")
+        return self.gather(self.x, self.log, group, names, **{name: getattr(self, name) for name in about})
 
 
 def _markers(

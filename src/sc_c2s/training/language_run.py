@@ -28,8 +28,6 @@ from .vocabulary import informative_genes
 
 ROWS, EPOCHS = 800, (1, 50)
 """Rows that a model is shown, and the fewest and most times that each item is among them."""
-N_WAYS = 4
-"""How often questions about a training group are drawn."""
 TOP_GENES = 100
 """Genes that are shown: those that tell the groups apart."""
 BATCH, RATE, PATIENCE, N_EVALUATIONS = 4, 2e-4, 3, 6
@@ -82,10 +80,7 @@ def items_of(
     items: dict[str, list[Item]] = {}
     for number, (which, groups) in enumerate(sets.items()):
         told = [Item(name, texts=tuple((texts or {}).get(name, ()))) for name in groups.names]
-        # What is learned is asked in several ways, so that cells have to be read: the same question has one answer.
-        ways = N_WAYS if which == TRAIN else 1
-        drawn = [one for way in range(ways) for one in questions_about(groups, seed=seed + number + len(sets) * way)]
-        asked = [Item(one.group, question=one) for one in dict.fromkeys(drawn)]
+        asked = [Item(one.group, question=one) for one in questions_about(groups, seed=seed + number)]
         items[which] = (told if "summarize" in tasks else []) + (asked if "ask" in tasks else [])
     for which in (TRAIN, VALIDATION):
         if "ask" in tasks and not any(item.question for item in items[which]):
@@ -212,7 +207,7 @@ def train_language(
         },
         base=start.base,
         metrics=talking.report(model, tokenizer),
-        data={"fingerprint": digest, **{f"n_{which}": len(sets[which].names) for which in SETS if which in sets}},
+        data={"fingerprint": digest, **n_groups(sets)},
         seed=plan.settings.seed,
         versions={name: version(name) for name in ("sc-c2s", "torch", "transformers", "trl", "peft", "scanpy")},
     )
@@ -220,19 +215,23 @@ def train_language(
     return card, history
 
 
+def n_groups(sets: Mapping[str, Groups]) -> dict[str, int]:
+    """Count the groups of each set, without mixtures, for the card."""
+    return {f"n_{which}": len(sets[which].given) for which in SETS if which in sets}
+
+
 def fingerprint(sets: Mapping[str, Groups]) -> str:
-    """Digest of cells, values, groups and sets."""
+    """Digest of cells, values, groups and sets; mixtures follow from these and the seed."""
     digest = hashlib.sha256()
     for which, groups in sets.items():
-        digest.update(
-            "\n".join([which, *map(str, groups.genes), *map(str, groups.cells), *map(str, groups.group)]).encode()
-        )
+        digest.update("\n".join([which, *map(str, groups.genes), *map(str, groups.cells)]).encode())
         for array in (groups.x.indptr, groups.x.indices, groups.x.data):
             digest.update(np.ascontiguousarray(array).tobytes())
         for of_cell in (groups.strata, groups.samples):
             digest.update(repr(None if of_cell is None else of_cell.tolist()).encode())
-        for name in groups.names:
-            digest.update(repr((groups.composition(name), groups.facts[name].context)).encode())
+        for name in groups.given:
+            digest.update(repr((name, groups.composition(name), groups.facts[name].context)).encode())
+            digest.update(np.ascontiguousarray(groups.members[name]).tobytes())
     return digest.hexdigest()[:16]
 
 
