@@ -5,7 +5,7 @@
     python benchmarks/language.py summaries questions --server NAME   # the same questions to a served model (OPENAI_BASE_URL)
 
 Kang et al., 13 types: groups are the clusters (k-means, blind to labels) of each donor under each condition; two donors are
-held out as test groups, one to choose by. Every model is shown 20 cells of a group. "Shuffled cells" shows the cells of
+held out as test groups, one to choose by. pbmc3k, 9 types, one donor: groups are clusters, a quarter of them test groups. Every model is shown the same cells of a group. "Shuffled cells" shows the cells of
 another group of the same set (and, where evidence is shown, its evidence): a model that scores the same reads nothing.
 
 Summaries: ``confirmed``, ``contradicted``, ``not_checkable`` are shares of all claims (sc_c2s.metrics.grounding), the
@@ -41,31 +41,56 @@ from sc_c2s.training.groups import Groups
 from sc_c2s.training.language import MAX_TOKENS, GroupRows, Item, Wording, answer_questions, template
 from sc_c2s.training.questions import baseline, is_right, questions_about
 
-LABELS, GROUP, SET = "cell_type_seurat", "group", "set"
-N_TEST, FEWEST, N_CLUSTERS = 2, 10, 6
+LABELS, GROUP, SET = "type", "group", "set"
+N_TEST, FEWEST = 2, 10
 SHOWN = ("n_claims", "confirmed", "contradicted", "not_checkable", "composition_error", "bert_score")
 
 
-def kang(seed: int) -> sc.AnnData:
-    """Labelled cells, in groups and sets."""
-    adata = load("kang")
-    adata = adata[adata.obs[LABELS].notna()].copy()
+def grouped(adata: sc.AnnData, n_clusters: int) -> pd.Series:
+    """Cluster of each cell (k-means, blind to labels)."""
     log = adata.copy()
     sc.pp.normalize_total(log, target_sum=1e4)
     sc.pp.log1p(log)
     sc.pp.highly_variable_genes(log, n_top_genes=2000)
     sc.pp.pca(log, mask_var="highly_variable", n_comps=20, random_state=0)
-    cluster = KMeans(N_CLUSTERS, random_state=0, n_init=4).fit_predict(log.obsm["X_pca"])
+    return pd.Series(KMeans(n_clusters, random_state=0, n_init=4).fit_predict(log.obsm["X_pca"]), adata.obs_names)
+
+
+def kang(seed: int) -> sc.AnnData:
+    """Eight donors, two of them test groups: clusters of each donor under each condition."""
+    adata = load("kang")
+    adata = adata[adata.obs["cell_type_seurat"].notna()].copy()
     obs = adata.obs
-    obs[GROUP] = obs["donor"].astype(str) + " | " + obs["condition"].astype(str) + " | " + cluster.astype(str)
-    obs[GROUP] = obs[GROUP].where(obs.groupby(GROUP)[GROUP].transform("size") >= FEWEST)
+    obs[LABELS] = obs["cell_type_seurat"]
+    group = obs["donor"].astype(str) + " | " + obs["condition"].astype(str) + " | " + grouped(adata, 6).astype(str)
+    obs[GROUP] = group.where(group.groupby(group).transform("size") >= FEWEST)
     donors = np.random.default_rng(seed).permutation(sorted(obs["donor"].astype(str).unique()))
     sets = dict.fromkeys(donors, "train") | {donors[N_TEST]: "validation"} | dict.fromkeys(donors[:N_TEST], "test")
     obs[SET] = pd.Categorical(obs["donor"].astype(str).map(sets))
     return adata
 
 
-def read(adata: sc.AnnData) -> dict[str, Groups]:
+def pbmc3k(seed: int) -> sc.AnnData:
+    """One donor: forty clusters, of which ten are test groups."""
+    adata = load("pbmc3k")
+    adata = adata[adata.obs["cell_type"].notna()].copy()
+    adata.obs[LABELS] = adata.obs["cell_type"]
+    group = "cluster " + grouped(adata, 40).astype(str)
+    adata.obs[GROUP] = group.where(group.groupby(group).transform("size") >= FEWEST)
+    names = np.random.default_rng(seed).permutation(sorted(adata.obs[GROUP].dropna().unique()))
+    n = len(names) // 4
+    sets = (
+        dict.fromkeys(names, "train") | dict.fromkeys(names[n : 2 * n], "validation") | dict.fromkeys(names[:n], "test")
+    )
+    adata.obs[SET] = pd.Categorical(adata.obs[GROUP].map(sets))
+    return adata
+
+
+DATA = {"kang": kang, "pbmc3k": pbmc3k}
+CONTEXT = {"kang": ["condition"], "pbmc3k": []}
+
+
+def read(adata: sc.AnnData, context: list[str]) -> dict[str, Groups]:
     """Groups of each set."""
     cells = open_cells(adata)
     split = adata.obs[SET].astype(object).where(adata.obs[GROUP].notna(), np.nan)
@@ -76,7 +101,7 @@ def read(adata: sc.AnnData) -> dict[str, Groups]:
         label_key=LABELS,
         sample_key=None,
         subgroup_key=None,
-        context=["condition"],
+        context=context,
         organism="human",
     )
     return sets
@@ -92,7 +117,7 @@ def mixed_up(names: list[str], seed: int) -> dict[str, str]:
 
 def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, seed: int, *, evidence: bool) -> Path:
     """Train, unless that was done before."""
-    path = home / f"{task}-{'evidence' if evidence else 'cells'}-{seed}"
+    path = home / f"{args.data}-{task}-{'evidence' if evidence else 'cells'}-{seed}"
     if directory.is_model_directory(path):
         return path
     start = time.monotonic()
@@ -104,9 +129,12 @@ def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, se
         output_dir=path,
         split_key=SET,
         label_key=LABELS,
-        context=["condition"],
+        context=CONTEXT[args.data],
         evidence=evidence,
+        n_cells=args.cells,
         n_genes=args.genes,
+        learning_rate=args.rate,
+        batch_size=args.batch,
         n_top_genes=args.top,
         n_epochs=args.epochs,
         rng=seed,
@@ -118,11 +146,11 @@ def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, se
 
 def annotator(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int) -> Path:
     """Train to tell the type and the condition of single cells first, unless that was done before."""
-    path = home / f"annotate-{seed}"
+    path = home / f"{args.data}-annotate-{seed}"
     if directory.is_model_directory(path):
         return path
     cells = adata.copy()
-    cells.obs["kind"] = cells.obs[LABELS].astype(str) + ", " + cells.obs["condition"].astype(str)
+    cells.obs["kind"] = cells.obs[[LABELS, *CONTEXT[args.data]]].astype(str).agg(", ".join, axis=1)
     c2s.tl.finetune(
         cells,
         groupby="kind",
@@ -139,11 +167,11 @@ def annotator(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int
     return path
 
 
-def annotated(adata: sc.AnnData, home: Path, seed: int) -> sc.AnnData:
+def annotated(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int) -> sc.AnnData:
     """Have nanos that know the training and validation cells name type and condition of all cells, instead of the data."""
     cells = adata.copy()
-    for column in (LABELS, "condition"):
-        path = home / f"nano-{column}-{seed}"
+    for column in (LABELS, *CONTEXT[args.data]):
+        path = home / f"{args.data}-nano-{column}-{seed}"
         c2s.tl.finetune(adata.copy(), groupby=column, output_dir=path, split_key=SET, rng=seed)
         c2s.tl.annotate(cells, model=path, key_added=f"nano_{column}")
         cells.obs[column] = cells.obs[f"nano_{column}"]
@@ -155,11 +183,15 @@ def minutes(path: Path) -> float:
     return float(file.read_text()) if file.is_file() else np.nan
 
 
-def rows_for(engine: Any, card: Any, groups: Groups, items: list[Item], *, evidence: bool, genes: int) -> GroupRows:
+def rows_for(
+    engine: Any, card: Any, groups: Groups, items: list[Item], args: argparse.Namespace, *, evidence: bool
+) -> GroupRows:
     """What a model is asked: as it was trained, or in plain English."""
     vocabulary = groups.genes if card is None else np.array(card.genes, dtype=object)
     family = "english" if card is None else card.family
-    return GroupRows(groups, items, Wording(family, 20, genes, evidence=evidence), vocabulary, engine.written, seed=0)
+    return GroupRows(
+        groups, items, Wording(family, args.cells, args.genes, evidence=evidence), vocabulary, engine.written, seed=0
+    )
 
 
 def opened(args: argparse.Namespace, path: Path | None) -> tuple[Any, Any]:
@@ -174,8 +206,8 @@ def opened(args: argparse.Namespace, path: Path | None) -> tuple[Any, Any]:
 
 def summaries(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     """Score what is said about the test groups."""
-    adata = kang(seed)
-    sets = read(adata)
+    adata = DATA[args.data](seed)
+    sets = read(adata, CONTEXT[args.data])
     test = sets["test"]
     items = [Item(name) for name in test.names]
     facts = [test.facts[name] for name in test.names]
@@ -194,13 +226,13 @@ def summaries(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     for evidence in (True, False) if args.cells_alone else (True,):
         what = "evidence" if evidence else "cells alone"
         engine, card = opened(args, None)
-        rows = rows_for(engine, card, test, items, evidence=evidence, genes=args.genes)
+        rows = rows_for(engine, card, test, items, args, evidence=evidence)
         score(f"untuned, {what}", engine.chat([rows.asked(i) for i in range(len(items))], max_tokens=MAX_TOKENS))
         if args.server:
             continue
         path = tuned(adata, "summarize", home, args, seed, evidence=evidence)
         engine, card = opened(args, path)
-        rows = rows_for(engine, card, test, items, evidence=evidence, genes=args.genes)
+        rows = rows_for(engine, card, test, items, args, evidence=evidence)
         score(
             f"tuned, {what}",
             engine.chat([rows.asked(i) for i in range(len(items))], max_tokens=MAX_TOKENS),
@@ -216,8 +248,8 @@ def summaries(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
 
 def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     """Score answers to questions about the test groups."""
-    adata = kang(seed)
-    sets = read(adata)
+    adata = DATA[args.data](seed)
+    sets = read(adata, CONTEXT[args.data])
     test = sets["test"]
     asked = questions_about(test, seed=1000 + seed)
     items = [Item(one.group, question=one) for one in asked]
@@ -239,16 +271,16 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     for evidence in (True, False):
         what = "evidence" if evidence else "cells alone"
         engine, card = opened(args, None)
-        rows = rows_for(engine, card, test, items, evidence=evidence, genes=args.genes)
+        rows = rows_for(engine, card, test, items, args, evidence=evidence)
         score(f"untuned, {what}", answered(engine, rows))
         if args.server:
             continue
         path = tuned(adata, "ask", home, args, seed, evidence=evidence)
         engine, card = opened(args, path)
-        rows = rows_for(engine, card, test, items, evidence=evidence, genes=args.genes)
+        rows = rows_for(engine, card, test, items, args, evidence=evidence)
         score(f"tuned, {what}", answered(engine, rows), minutes=minutes(path))
         if evidence:
-            guessed = read(annotated(adata, home, seed))["test"]
+            guessed = read(annotated(adata, home, args, seed), CONTEXT[args.data])["test"]
             score("tuned, evidence by a nano", answered(engine, replace(rows, groups=guessed)))
         score(f"tuned, {what}, shuffled cells", answered(engine, replace(rows, instead=mixed_up(test.names, seed))))
     return pd.DataFrame.from_dict(table, orient="index")
@@ -256,8 +288,8 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
 
 def cost(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     """Measure one prompt of 40 cells with 100 genes each, against the bare forward pass over as many tokens."""
-    adata = kang(seed)
-    test = read(adata)["test"]
+    adata = DATA[args.data](seed)
+    test = read(adata, CONTEXT[args.data])["test"]
     name = max(test.names, key=lambda one: len(test.members[one]))
     table = {}
     loaded = c2s.models.load(args.model)
@@ -302,10 +334,14 @@ def bare(model: Any, n_tokens: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="+", choices=["summaries", "questions", "cost"])
+    parser.add_argument("--data", default="kang", choices=sorted(DATA))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--server", help="name of a model on the server that OPENAI_BASE_URL names")
+    parser.add_argument("--cells", type=int, default=20, help="cells of each group")
     parser.add_argument("--genes", type=int, default=15, help="genes of each cell")
+    parser.add_argument("--rate", type=float, help="learning rate")
+    parser.add_argument("--batch", type=int, help="rows of a step")
     parser.add_argument("--top", type=int, help="genes that are shown at all: those that tell types apart best")
     parser.add_argument("--tokens", type=int, default=2000, help="genes with a token, for the cost")
     parser.add_argument("--epochs", type=int)

@@ -106,7 +106,9 @@ def finetune(
         What to learn: ``"annotate"``, to name the label of a cell, ``"generate"``, to write a cell of some condition, a list
         of both for one model that does both, or ``"perturb"``, to tell what a perturbation changes in a cell. A pretrained language model
         learns to talk about the groups of ``groupby``: ``"summarize"``, to describe them, ``"ask"``, to answer questions about them
-        that the data can answer, or both. Whole groups are then training, validation and test groups.
+        that the data can answer, or both. Whole groups are then training, validation and test groups. Where cells have types
+        (``label_key``) and there are no ``texts``, mixtures are learned as well: the training cells of each place (``context``,
+        ``sample_key``) are dealt out among as many new groups, five times, and each type goes mostly to few of them.
     model
         ``"nano"``; or what to start from: a model directory that this function wrote, the directory of any causal
         language model, or its id on the Hugging Face hub.
