@@ -223,7 +223,7 @@ def summaries(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     of = dict(zip(test.names, reference, strict=True))
     instead = mixed_up(test.names, seed)
     score("template of another group", [of[instead[name]] for name in test.names])
-    for evidence in (True, False) if args.cells_alone else (True,):
+    for evidence in [shown == "evidence" for shown in args.show or ["evidence"]]:
         what = "evidence" if evidence else "cells alone"
         engine, card = opened(args, None)
         rows = rows_for(engine, card, test, items, args, evidence=evidence)
@@ -268,7 +268,7 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     score("chance", np.array([1 / len(one.choices) if one.choices else 0.0 for one in asked]))
     guess = baseline(questions_about(sets["train"], seed=seed))
     score("no cells: most often right", np.array([is_right(guess(one), one) for one in asked], dtype=float))
-    for evidence in (True, False):
+    for evidence in [shown == "evidence" for shown in args.show or ["evidence", "cells"]]:
         what = "evidence" if evidence else "cells alone"
         engine, card = opened(args, None)
         rows = rows_for(engine, card, test, items, args, evidence=evidence)
@@ -345,7 +345,7 @@ def main() -> None:
     parser.add_argument("--top", type=int, help="genes that are shown at all: those that tell types apart best")
     parser.add_argument("--tokens", type=int, default=2000, help="genes with a token, for the cost")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--cells-alone", action="store_true", help="also describe cells without evidence")
+    parser.add_argument("--show", nargs="+", choices=["evidence", "cells"], help="cells with evidence, and cells alone")
     parser.add_argument("--annotate", type=int, help="learn to annotate single cells first, for so many epochs")
     parser.add_argument("--threads", type=int)
     parser.add_argument(

@@ -30,7 +30,7 @@ ROWS, EPOCHS = 800, (1, 50)
 """Rows that a model is shown, and the fewest and most times that each item is among them."""
 TOP_GENES = 100
 """Genes that are shown: those that tell the groups apart."""
-BATCH, RATE, PATIENCE, N_EVALUATIONS = 4, 2e-4, 3, 6
+BATCH, RATE, PATIENCE, N_EVALUATIONS = 4, 1e-3, 3, 6
 
 
 @dataclass(frozen=True)
