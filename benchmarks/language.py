@@ -157,10 +157,11 @@ def annotator(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int
         model=args.model,
         output_dir=path,
         split_key=SET,
-        n_genes=32,
-        n_top_genes=300,
+        n_genes=16,
+        n_top_genes=args.top or 100,
         n_epochs=args.annotate,
-        batch_size=16,
+        batch_size=32,
+        learning_rate=1e-3,
         rng=seed,
     )
     print(cells.uns["c2s_finetune"]["metrics"].to_string(float_format="{:.3f}".format), flush=True)
