@@ -13,12 +13,14 @@ from sc_c2s.prompts.group import question_text
 from sc_c2s.sentences.inverse import log_expression
 from sc_c2s.training.groups import Groups
 from sc_c2s.training.language import (
+    N_QUESTIONS,
     GroupRows,
     Item,
     Talking,
     Wording,
     answer_questions,
     check_fit,
+    opening,
     score_items,
     template,
 )
@@ -220,13 +222,37 @@ def test_prompts_that_do_not_fit_are_refused_before_training(groups, make_llama,
         check_fit(talking(groups, [Item("B cell")]), model, piece_tokenizer)
 
 
+def followed(groups: Groups) -> list[Item]:
+    """Every question, with all others about the group."""
+    asked = questions_about(groups)
+    return [
+        Item(one.group, question=one, others=tuple(two for two in asked if two.group == one.group and two != one))
+        for one in asked
+    ]
+
+
+def test_questions_that_come_first_are_few_and_the_others_follow(groups) -> None:
+    asked = questions_about(groups)
+    items = opening(asked, seed=0)
+    for name in groups.names:
+        own = [one for one in asked if one.group == name]
+        first = [item for item in items if item.group == name]
+        assert len(first) == -(-len(own) // N_QUESTIONS)
+        assert len({item.question for item in first}) == len(first)
+        for item in first:
+            assert {item.question, *item.others} == set(own)
+            assert item.question not in item.others
+    assert opening(asked, seed=0) == items
+    assert any(opening(asked, seed=seed) != items for seed in range(1, 5))
+
+
 def test_further_questions_are_asked_about_the_cells_that_were_read(groups) -> None:
     """A row is one conversation: the text as the model would read it, with every answer and what ends it to be learned."""
 
     def written(conversation) -> str:
         return "".join(f"<{turn['role']}>{turn['content']}</>" for turn in conversation) + "<assistant>"
 
-    items = [Item(one.group, question=one) for one in questions_about(groups)]
+    items = followed(groups)
     rows = GroupRows(groups, items, Wording("english", 3, 2), groups.genes, written, seed=0, n_questions=4, end="</>")
     lengths = set()
     for number, item in enumerate(items):
@@ -264,7 +290,7 @@ def test_a_template_that_changes_answers_is_asked_one_question_at_a_time(groups)
             turn["content"].upper() if turn["role"] == "assistant" else turn["content"] for turn in conversation
         )
 
-    items = [Item(one.group, question=one) for one in questions_about(groups)]
+    items = followed(groups)
     rows = GroupRows(groups, items, Wording("english", 3, 2), groups.genes, written, seed=0, n_questions=4)
     lowered = [number for number, item in enumerate(items) if item.question.answer != item.question.answer.upper()]
     assert lowered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from sc_c2s._progress import progress
+from sc_c2s._random import named_rng
 from sc_c2s.engine import Conversation, LocalEngine
 from sc_c2s.metrics.summaries import summaries
 from sc_c2s.prompts import ask_conversation, describe, get_family, summarize_conversation
@@ -57,11 +59,24 @@ class Wording:
 
 @dataclass(frozen=True)
 class Item:
-    """Something to be said about a group: a question, or a summary where there is none; and texts that say it, if there are any."""
+    """Something to be said about a group.
+
+    Attributes
+    ----------
+    group
+        The group.
+    question
+        What is asked; a summary where there is no question.
+    texts
+        Texts that say it, if there are any.
+    others
+        Questions about the same group that may follow.
+    """
 
     group: str
     question: Question | None = None
     texts: tuple[str, ...] = ()
+    others: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,7 @@ class GroupRows:
     instead
         Group whose cells are shown in place of another's: what a model says that reads no cells is the same.
     n_questions
-        Most questions of a row: after the first one, others about the same group are asked, so that the cells are read once for all.
+        Most questions of a row: after the first one, some of the others are asked, so that the cells are read once for all.
     end
         What the model writes behind an answer.
     """
@@ -130,11 +145,11 @@ class GroupRows:
             return []
         told = {_told(item.question)}
         further: list[Question] = []
-        others = [one.question for one in self.items if one.group == item.group and one.question is not None]
-        for place in rng.permutation(len(others)):
-            if _told(others[place]) not in told and len(further) < self.n_questions - 1:
-                told.add(_told(others[place]))
-                further.append(others[place])
+        for place in rng.permutation(len(item.others)):
+            question = item.others[place]
+            if _told(question) not in told and len(further) < self.n_questions - 1:
+                told.add(_told(question))
+                further.append(question)
         return further
 
     def asked(self, item: int) -> Conversation:
@@ -167,6 +182,28 @@ class GroupRows:
     def lengths(self) -> np.ndarray:
         """Number of words of each row: about the same for all."""
         return np.full(len(self.items), self.wording.n_cells * self.wording.n_genes)
+
+
+def opening(questions: Sequence[Question], seed: int) -> list[Item]:
+    """Put questions into items that can be followed by others: as many that each question is asked about once.
+
+    Parameters
+    ----------
+    questions
+        Questions about some groups.
+    seed
+        Draws those that come first.
+
+    Returns
+    -------
+    For each group one item in :data:`N_QUESTIONS` questions.
+    """
+    items = []
+    for name in dict.fromkeys(one.group for one in questions):
+        own = [one for one in questions if one.group == name]
+        first = named_rng(seed, name).permutation(len(own))[: math.ceil(len(own) / N_QUESTIONS)]
+        items += [Item(name, question=own[i], others=tuple(own[:i] + own[i + 1 :])) for i in sorted(first)]
+    return items
 
 
 def _told(question: Question) -> str:

@@ -19,7 +19,7 @@ from sc_c2s.sentences.recipe import Recipe
 from . import sft
 from .examples import schedule
 from .groups import Groups
-from .language import Item, Talking, Wording, check_fit
+from .language import Item, Talking, Wording, check_fit, opening
 from .questions import questions_about
 from .run import check_known, finish, same_run
 from .split import SETS, TRAIN, VALIDATION
@@ -80,7 +80,8 @@ def items_of(
     items: dict[str, list[Item]] = {}
     for number, (which, groups) in enumerate(sets.items()):
         told = [Item(name, texts=tuple((texts or {}).get(name, ()))) for name in groups.names]
-        asked = [Item(one.group, question=one) for one in questions_about(groups, seed=seed + number)]
+        questions = questions_about(groups, seed=seed + number)
+        asked = opening(questions, seed) if which == TRAIN else [Item(one.group, question=one) for one in questions]
         items[which] = (told if "summarize" in tasks else []) + (asked if "ask" in tasks else [])
     for which in (TRAIN, VALIDATION):
         if "ask" in tasks and not any(item.question for item in items[which]):
