@@ -20,7 +20,7 @@ from sc_c2s.training.sft import last_checkpoint
 PLACE: dict[str, Any] = {"device": "cpu", "dtype": "float32"}
 ABOUT: dict[str, Any] = {"groupby": "group", "label_key": "cell_type", "context": ["treatment"]}
 LEARN: dict[str, dict[str, Any]] = {
-    "ask": {"n_epochs": 2, "learning_rate": 4e-3},
+    "ask": {"n_epochs": 7, "learning_rate": 4e-3},
     "summarize": {"n_epochs": 24, "learning_rate": 4e-3, "style": "caption"},
 }
 SMALL = {"n_steps": 4, "batch_size": 2, "n_generations": 4, "n_words": 8}

@@ -126,7 +126,7 @@ def learn_language(
     )
     if not texts:  # which say nothing of mixtures
         sets[TRAIN] = with_mixtures(sets[TRAIN], seed=seed)
-    items = items_of(sets, tasks, texts=texts, seed=seed)
+    items = items_of(sets, tasks, texts=texts, seed=seed, alone=card is not None)
     if card is not None:
         from sc_c2s.rl.language_run import improve_language
 

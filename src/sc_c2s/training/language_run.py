@@ -62,7 +62,12 @@ class LanguagePlan:
 
 
 def items_of(
-    sets: Mapping[str, Groups], tasks: Sequence[str], *, texts: Mapping[str, Sequence[str]] | None, seed: int
+    sets: Mapping[str, Groups],
+    tasks: Sequence[str],
+    *,
+    texts: Mapping[str, Sequence[str]] | None,
+    seed: int,
+    alone: bool = False,
 ) -> dict[str, list[Item]]:
     """Say what is to be said about the groups of each set.
 
@@ -76,12 +81,17 @@ def items_of(
         Texts about groups; those without one are described by a template.
     seed
         Draws the questions.
+    alone
+        Ask every question by itself; otherwise questions about a training group follow each other.
     """
     items: dict[str, list[Item]] = {}
     for number, (which, groups) in enumerate(sets.items()):
         told = [Item(name, texts=tuple((texts or {}).get(name, ()))) for name in groups.names]
         questions = questions_about(groups, seed=seed + number)
-        asked = opening(questions, seed) if which == TRAIN else [Item(one.group, question=one) for one in questions]
+        if which == TRAIN and not alone:
+            asked = opening(questions, seed)
+        else:
+            asked = [Item(one.group, question=one) for one in questions]
         items[which] = (told if "summarize" in tasks else []) + (asked if "ask" in tasks else [])
     for which in (TRAIN, VALIDATION):
         if "ask" in tasks and not any(item.question for item in items[which]):
