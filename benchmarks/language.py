@@ -337,6 +337,7 @@ def main() -> None:
     parser.add_argument("what", nargs="+", choices=["summaries", "questions", "cost"])
     parser.add_argument("--data", default="kang", choices=sorted(DATA))
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="the first of the seeds")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--server", help="name of a model on the server that OPENAI_BASE_URL names")
     parser.add_argument("--cells", type=int, default=20, help="cells of each group")
@@ -359,7 +360,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for what in args.what:
             tables = []
-            for seed in range(1 if what == "cost" else args.seeds):
+            for seed in range(args.first, args.first + (1 if what == "cost" else args.seeds)):
                 tables.append(globals()[what](args, seed, args.keep or Path(folder)))
                 print(f"\n{what}, seed {seed}\n{tables[-1].to_string(float_format='{:.3f}'.format)}\n", flush=True)
             if len(tables) > 1:
