@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sc_c2s.sentences.inverse import log_expression
+from sc_c2s.training import mixtures
 from sc_c2s.training.groups import Groups
 from sc_c2s.training.language_run import fingerprint, n_groups
 from sc_c2s.training.mixtures import CONCENTRATION, FEWEST, joined, with_mixtures
@@ -83,6 +84,19 @@ def test_mixtures_are_of_several_types_and_not_alike(cells) -> None:
     expected = 1 / k**2 + (k - 1) / (k**2 * (k * CONCENTRATION + 1))
     # Mixtures of fewer than ten cells are left out, so squares are summed over all there should be.
     assert np.sum(np.square(shares)) / (40 * k) == pytest.approx(expected, rel=0.2)
+
+
+def test_there_are_never_too_many(cells, monkeypatch) -> None:
+    monkeypatch.setattr(mixtures, "MOST", 4)
+    mixed = with_mixtures(gathered(cells, context={}), seed=0, n_ways=1)
+    assert 2 <= mixed.n_mixtures <= 4
+
+
+def test_columns_may_be_called_anything(cells) -> None:
+    donor = cells.obs["donor"].astype(str).to_numpy(dtype=object)
+    for name in ("label", "sample", "0"):
+        again = with_mixtures(gathered(cells, context={name: donor}), seed=0, n_ways=1)
+        assert members(again) == members(with_mixtures(gathered(cells), seed=0, n_ways=1))
 
 
 def test_samples_are_not_mixed(cells) -> None:

@@ -14,6 +14,8 @@ from .groups import Groups
 
 N_WAYS = 5
 """How often all cells are dealt out anew."""
+MOST = 50
+"""Most mixtures each time, beside two for each place: every one is looked through for its markers."""
 CONCENTRATION = 0.3
 """Of the Dirichlet distribution by which the cells of a type are dealt out: below 1 most of them go to few groups."""
 FEWEST = 10
@@ -25,7 +27,7 @@ def with_mixtures(groups: Groups, *, seed: int, n_ways: int = N_WAYS) -> Groups:
 
     A model that is asked about a few dozen groups learns their answers, and which answers are frequent; of mixtures neither
     helps. Cells that differ in where they are from, or in their sample, are never mixed, so that what is said of the context stays
-    true. There are about as many mixtures, each time, as there are groups.
+    true. There are about as many mixtures, each time, as there are groups, up to fifty.
 
     Parameters
     ----------
@@ -61,19 +63,19 @@ def _mixed(groups: Groups, way: int, seed: int) -> Groups:
     """Deal out all cells once."""
     assert groups.labels is not None
     rng = named_rng(seed, f"mixtures {way}")
-    table = pd.DataFrame({"label": groups.labels, **groups.context})
-    if groups.samples is not None:
-        table["sample"] = groups.samples
+    known = [groups.labels, *groups.context.values(), *([] if groups.samples is None else [groups.samples])]
     # By name, so that the order of the cells changes nothing.
-    table = table.iloc[np.argsort(groups.cells.astype(str), kind="stable")].fillna("").astype(str)
-    places = [name for name in table.columns if name != "label"]
-    found = pd.Series(np.nan, index=range(len(table)), dtype=object)
+    by_name = np.argsort(groups.cells.astype(str), kind="stable")
+    table = pd.DataFrame(dict(enumerate(known))).iloc[by_name].fillna("").astype(str)
+    label, *places = table.columns
+    found = np.full(len(table), np.nan, dtype=object)
+    n = min(len(groups.names), MOST)
     for number, (_, here) in enumerate(table.groupby(places) if places else [("", table)]):
-        n_mixtures = max(round(len(groups.names) * len(here) / len(table)), 2)
-        for _, cells in here.groupby("label"):
+        n_mixtures = max(round(n * len(here) / len(table)), 2)
+        for _, cells in here.groupby(label):
             shares = rng.dirichlet(np.full(n_mixtures, CONCENTRATION))
             dealt = rng.choice(n_mixtures, size=len(cells), p=shares)
-            found[cells.index] = [f"mixture {way}.{number}.{one}" for one in dealt]
-    sizes = found.value_counts()
+            found[cells.index.to_numpy()] = [f"mixture {way}.{number}.{one}" for one in dealt]
+    sizes = pd.Series(found).value_counts()
     names = sorted(set(sizes.index[sizes >= FEWEST]) - set(groups.names))
-    return groups.again(found.to_numpy(dtype=object), names)
+    return groups.again(found, names)
