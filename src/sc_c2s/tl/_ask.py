@@ -68,6 +68,9 @@ def ask(
     Some cells of each group are shown to a language model with the question. A free answer is read like a summary, see
     :func:`~sc_c2s.tl.summarize`; an answer out of ``choices`` is scored, not written, and comes with probabilities.
 
+    Small models read evidence far better than cells: annotate the cells first (:func:`~sc_c2s.tl.annotate`, whose labels are
+    found here by themselves), then ask with ``evidence=True``.
+
     Parameters
     ----------
     data
