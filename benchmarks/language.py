@@ -5,13 +5,15 @@
     python benchmarks/language.py summaries questions --server NAME   # the same questions to a served model (OPENAI_BASE_URL)
 
 Kang et al., 13 types: groups are the clusters (k-means, blind to labels) of each donor under each condition; two donors are
-held out as test groups, one to choose by. pbmc3k, 9 types, one donor: groups are clusters, a quarter of them test groups. Every model is shown the same cells of a group. "Shuffled cells" shows the cells of
-another group of the same set (and, where evidence is shown, its evidence): a model that scores the same reads nothing.
+held out as test groups, one to choose by. pbmc3k, 9 types, one donor: groups are clusters, a quarter of them test groups. Every
+model is shown the same cells of a group. "Shuffled cells" shows the cells of another group of the same set (and, where evidence
+is shown, its evidence): a model that scores the same reads nothing.
 
 Summaries: ``confirmed``, ``contradicted``, ``not_checkable`` are shares of all claims (sc_c2s.metrics.grounding), the
 ``composition_error`` is the total variation distance of what is stated, and ``bert_score`` is the F1 against the template with
 MiniLM. Questions: accuracy on questions with known answers; "no cells" answers what was most often right in training. "Evidence
-by a nano" has the types and conditions that annotators of single cells predict in place of the data's: no label of a test cell.
+by a nano" has the types and conditions that annotators of single cells predict in place of the data's. "Looked up" answers from
+the same evidence by rule: what a model that is shown evidence cannot beat. `--no-model` prints what needs no language model.
 """
 
 from __future__ import annotations
@@ -37,13 +39,14 @@ from sc_c2s.metrics import summaries as scores_of
 from sc_c2s.models import directory
 from sc_c2s.prompts import get_family
 from sc_c2s.tl._finetune_language import sets_of
-from sc_c2s.training.groups import Groups
+from sc_c2s.training.groups import N_MARKERS, Groups
 from sc_c2s.training.language import MAX_TOKENS, GroupRows, Item, Wording, answer_questions, template
-from sc_c2s.training.questions import baseline, is_right, questions_about
+from sc_c2s.training.questions import Question, baseline, is_right, questions_about
 
 LABELS, GROUP, SET = "type", "group", "set"
 N_TEST, FEWEST = 2, 10
-SHOWN = ("n_claims", "confirmed", "contradicted", "not_checkable", "composition_error", "bert_score")
+SHOWN_FROM = 0.02
+"""Smallest share of a type that evidence names."""
 
 
 def grouped(adata: sc.AnnData, n_clusters: int) -> pd.Series:
@@ -179,6 +182,23 @@ def annotated(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int
     return cells
 
 
+def looked_up(question: Question, groups: Groups) -> str:
+    """Answer from what the evidence says, without a model."""
+    composition, context = groups.composition(question.group) or {}, groups.facts[question.group].context
+    if question.kind in context:
+        return max(context[question.kind], key=lambda value: context[question.kind][value])
+    if question.kind == "marker":
+        known = groups.markers[question.group][:N_MARKERS]
+        return next((choice for choice in question.choices if choice in known), question.choices[0])
+    asked = max((label for label in composition if label in question.text), key=len, default="")
+    if question.kind == "present":
+        return "yes" if composition.get(asked, 0) >= SHOWN_FROM else "no"
+    if question.kind == "share":
+        return f"{100 * composition.get(asked, 0):.0f}%"
+    among = question.choices or tuple(composition)
+    return max(among, key=lambda label: composition.get(label, 0))
+
+
 def minutes(path: Path) -> float:
     file = path / "minutes.txt"
     return float(file.read_text()) if file.is_file() else np.nan
@@ -269,6 +289,15 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     score("chance", np.array([1 / len(one.choices) if one.choices else 0.0 for one in asked]))
     guess = baseline(questions_about(sets["train"], seed=seed))
     score("no cells: most often right", np.array([is_right(guess(one), one) for one in asked], dtype=float))
+    guessed = read(annotated(adata, home, args, seed), CONTEXT[args.data])["test"]
+    for what, groups in (("evidence", test), ("evidence by a nano", guessed)):
+        said = [looked_up(one, groups) for one in asked]
+        score(
+            f"looked up, {what}",
+            np.array([is_right(text, one) for text, one in zip(said, asked, strict=True)], dtype=float),
+        )
+    if args.no_model:
+        return pd.DataFrame.from_dict(table, orient="index")
     for evidence in [shown == "evidence" for shown in args.show or ["evidence", "cells"]]:
         what = "evidence" if evidence else "cells alone"
         engine, card = opened(args, None)
@@ -281,7 +310,6 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
         rows = rows_for(engine, card, test, items, args, evidence=evidence)
         score(f"tuned, {what}", answered(engine, rows), minutes=minutes(path))
         if evidence:
-            guessed = read(annotated(adata, home, args, seed), CONTEXT[args.data])["test"]
             score("tuned, evidence by a nano", answered(engine, replace(rows, groups=guessed)))
         score(f"tuned, {what}, shuffled cells", answered(engine, replace(rows, instead=mixed_up(test.names, seed))))
     return pd.DataFrame.from_dict(table, orient="index")
@@ -339,6 +367,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the first of the seeds")
     parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--no-model", action="store_true", help="only what needs no language model, of the questions")
     parser.add_argument("--server", help="name of a model on the server that OPENAI_BASE_URL names")
     parser.add_argument("--cells", type=int, default=20, help="cells of each group")
     parser.add_argument("--genes", type=int, default=15, help="genes of each cell")
