@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sc_c2s.metrics import GroupFacts, grounding, grounding_shares
@@ -346,6 +346,8 @@ def test_the_order_of_the_facts_does_not_matter(text, random) -> None:
 
 
 @given(texts)
+@example("LYZ T cells")
+@example("CD14 monocytes")
 def test_the_case_of_cell_types_does_not_matter(text) -> None:
     upper = text.replace("cells", "CELLS").replace("monocytes", "MONOCYTES").replace("naive", "Naive")
     columns = ["start", "end", "kind", "verdict"]
