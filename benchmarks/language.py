@@ -13,7 +13,8 @@ Summaries: ``confirmed``, ``contradicted``, ``not_checkable`` are shares of all 
 ``composition_error`` is the total variation distance of what is stated, and ``bert_score`` is the F1 against the template with
 MiniLM. Questions: accuracy on questions with known answers; "no cells" answers what was most often right in training. "Evidence
 by a nano" has the types and conditions that annotators of single cells predict in place of the data's. "Looked up" answers from
-the same evidence by rule: what a model that is shown evidence cannot beat. `--no-model` prints what needs no language model.
+the same evidence by rule: what a model that is shown evidence cannot beat; of "cells" from as many cells as are shown, with the types
+and conditions that the nanos predict: about what can be read from cells alone. `--no-model` prints what needs no language model.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from sc_c2s.metrics import summaries as scores_of
 from sc_c2s.models import directory
 from sc_c2s.prompts import get_family
 from sc_c2s.tl._finetune_language import sets_of
-from sc_c2s.training.groups import N_MARKERS, Groups
+from sc_c2s.training.groups import Groups
 from sc_c2s.training.language import MAX_TOKENS, GroupRows, Item, Wording, answer_questions, template
 from sc_c2s.training.questions import Question, baseline, is_right, questions_about
 
@@ -47,6 +48,8 @@ LABELS, GROUP, SET = "type", "group", "set"
 N_TEST, FEWEST = 2, 10
 SHOWN_FROM = 0.02
 """Smallest share of a type that evidence names."""
+N_DRAWS = 20
+"""How often a few cells of each group are drawn for what can be read from them."""
 
 
 def grouped(adata: sc.AnnData, n_clusters: int) -> pd.Series:
@@ -188,8 +191,8 @@ def looked_up(question: Question, groups: Groups) -> str:
     if question.kind in context:
         return max(context[question.kind], key=lambda value: context[question.kind][value])
     if question.kind == "marker":
-        known = groups.markers[question.group][:N_MARKERS]
-        return next((choice for choice in question.choices if choice in known), question.choices[0])
+        known = {gene: place for place, gene in enumerate(groups.markers[question.group])}
+        return min(question.choices, key=lambda gene: known.get(gene, len(known)))
     asked = max((label for label in composition if label in question.text), key=len, default="")
     if question.kind == "present":
         return "yes" if composition.get(asked, 0) >= SHOWN_FROM else "no"
@@ -197,6 +200,23 @@ def looked_up(question: Question, groups: Groups) -> str:
         return f"{100 * composition.get(asked, 0):.0f}%"
     among = question.choices or tuple(composition)
     return max(among, key=lambda label: composition.get(label, 0))
+
+
+def of_few(groups: Groups, n_cells: int, seed: int) -> Groups:
+    """Say of the groups what a few cells of each, drawn, say: types, context, and the genes by how much higher they are."""
+    rng, facts, markers = np.random.default_rng(seed), {}, {}
+    mean = np.asarray(groups.log.mean(axis=0)).ravel()
+    for name in groups.names:
+        drawn = groups.draw(name, n_cells, rng)
+        labels = pd.Series(groups.labels[drawn]).value_counts(normalize=True)
+        context = {
+            column: pd.Series(values[drawn]).value_counts(normalize=True).to_dict()
+            for column, values in groups.context.items()
+        }
+        facts[name] = replace(groups.facts[name], composition=labels, context=context)
+        higher = np.asarray(groups.log[drawn].mean(axis=0)).ravel() - mean
+        markers[name] = list(groups.genes[np.argsort(-higher, kind="stable")])
+    return replace(groups, facts=facts, markers=markers)
 
 
 def minutes(path: Path) -> float:
@@ -290,12 +310,10 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     guess = baseline(questions_about(sets["train"], seed=seed))
     score("no cells: most often right", np.array([is_right(guess(one), one) for one in asked], dtype=float))
     guessed = read(annotated(adata, home, args, seed), CONTEXT[args.data])["test"]
-    for what, groups in (("evidence", test), ("evidence by a nano", guessed)):
-        said = [looked_up(one, groups) for one in asked]
-        score(
-            f"looked up, {what}",
-            np.array([is_right(text, one) for text, one in zip(said, asked, strict=True)], dtype=float),
-        )
+    few = [of_few(guessed, args.cells, draw) for draw in range(N_DRAWS)]
+    for what, several in (("evidence", [test]), ("evidence by a nano", [guessed]), ("cells by a nano", few)):
+        right = [[is_right(looked_up(one, groups), one) for one in asked] for groups in several]
+        score(f"looked up, {what}", np.mean(right, axis=0))
     if args.no_model:
         return pd.DataFrame.from_dict(table, orient="index")
     for evidence in [shown == "evidence" for shown in args.show or ["evidence", "cells"]]:

@@ -52,6 +52,12 @@ def test_an_adapter_is_trained_in_bfloat16_where_the_machine_computes_in_it(pret
     assert choose(pretrained, **OPTIONS).precision == "fp32"
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [("bfloat16", "bf16"), ("float16", "fp32")])
+def test_weights_that_have_fewer_bits_than_their_adapter(pretrained, dtype, precision) -> None:
+    begin = choose(pretrained, **OPTIONS | {"dtype": dtype})
+    assert (begin.base["dtype"], begin.precision) == (dtype, precision)
+
+
 def test_from_an_earlier_nano(earlier) -> None:
     begin = choose(earlier, **OPTIONS)
     assert (begin.small, begin.family, begin.peft_config) == (True, "nano", None)

@@ -40,7 +40,7 @@ class Start:
     peft_config
         Adapter to train; ``None`` to train what can be trained: all weights, or the adapter of an earlier run.
     precision
-        ``"bf16"`` to compute in bfloat16 with weights in 32 bits.
+        ``"bf16"`` to compute in bfloat16 where weights, or those of an adapter, have 32 bits.
     new_words
         Gives those of some words that have no token of their own; a model with prose has none of its own for any.
     home
@@ -149,7 +149,8 @@ def choose(
         family=family,
         small=small,
         peft_config=None if small or adapted else _lora(lora_rank, loaded.revision),
-        precision="bf16" if loaded.dtype == "float32" and _fast(dtype, device) else "fp32",
+        # Weights in bfloat16 as well: autocast spares the adapter, whose weights have 32 bits, from computing in them.
+        precision="bf16" if loaded.dtype != "float16" and _fast(dtype, device) else "fp32",
         new_words=partial(nano.new_words, loaded.tokenizer) if small else list,
         home=None if small else _home(loaded, adapted=adapted),
         genes=tuple(gene_token_ids(loaded.tokenizer)) if adapted else (),
@@ -176,7 +177,7 @@ def _from_nothing(*, device: str, dtype: str, seed: int) -> Start:
 
 
 def _fast(dtype: str, device: str) -> bool:
-    """Whether to compute in bfloat16 with weights in 32 bits: where nothing else is asked for, if the machine can."""
+    """Whether to compute in bfloat16: where nothing else is asked for, if the machine can."""
     return _computes_bfloat16(_device(device)) if dtype == "auto" else dtype == "bfloat16"
 
 
