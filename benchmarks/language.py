@@ -150,6 +150,28 @@ def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, se
     return path
 
 
+def improved(adata: sc.AnnData, task: str, path: Path, args: argparse.Namespace, seed: int) -> Path:
+    """Train a tuned model further with rewards, unless that was done before."""
+    better = path.with_name(f"{path.name}-rewards")
+    if directory.is_model_directory(better):
+        return better
+    start = time.monotonic()
+    c2s.tl.finetune(
+        adata,
+        groupby=GROUP,
+        task=task,
+        method="grpo",
+        model=path,
+        output_dir=better,
+        split_key=SET,
+        n_steps=args.rewards,
+        rng=seed,
+    )
+    (better / "minutes.txt").write_text(f"{(time.monotonic() - start) / 60:.1f}")
+    print(adata.uns["c2s_finetune"]["history"].to_string(index=False, float_format="{:.3f}".format), flush=True)
+    return better
+
+
 def annotator(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int) -> Path:
     """Train to tell the type and the condition of single cells first, unless that was done before."""
     path = home / f"{args.data}-annotate-{seed}"
@@ -330,6 +352,14 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
         if evidence:
             score("tuned, evidence by a nano", answered(engine, replace(rows, groups=guessed)))
         score(f"tuned, {what}, shuffled cells", answered(engine, replace(rows, instead=mixed_up(test.names, seed))))
+        if args.rewards:
+            path = improved(adata, "ask", path, args, seed)
+            engine, card = opened(args, path)
+            rows = rows_for(engine, card, test, items, args, evidence=evidence)
+            score(f"rewarded, {what}", answered(engine, rows), minutes=minutes(path))
+            score(
+                f"rewarded, {what}, shuffled cells", answered(engine, replace(rows, instead=mixed_up(test.names, seed)))
+            )
     return pd.DataFrame.from_dict(table, orient="index")
 
 
@@ -396,6 +426,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--show", nargs="+", choices=["evidence", "cells"], help="cells with evidence, and cells alone")
     parser.add_argument("--annotate", type=int, help="learn to annotate single cells first, for so many epochs")
+    parser.add_argument("--rewards", type=int, help="go on with rewards for so many steps, for questions")
     parser.add_argument("--threads", type=int)
     parser.add_argument(
         "--keep", type=Path, help="folder for the trained models, which are taken from there the next time"

@@ -32,7 +32,7 @@ def task(make_cells) -> RewardedGenerating:
         conditions=labels[:, None],
         groupings=("cell_type",),
     )
-    start = SimpleNamespace(small=True, family="nano")
+    start = SimpleNamespace(small=True, family="nano", rate=None)
     plan = make_plan(start, n_train=210, organism=None, seed=0, tasks=("generate",))
     assert plan.augmentation != NONE
     return RewardedGenerating(Generating(data, plan, np.arange(40), True), n_words=10)

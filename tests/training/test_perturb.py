@@ -24,6 +24,7 @@ class Small:
 
     small: bool = True
     family: str = "nano"
+    rate: float | None = None
 
 
 def task(names: list[str], *, replicates: int = 1, validation: int = 0) -> Perturbing:

@@ -12,7 +12,7 @@ from peft import get_peft_model
 
 from sc_c2s.models import directory, gene_token_ids, load, nano
 from sc_c2s.training import start
-from sc_c2s.training.start import choose
+from sc_c2s.training.start import adapter_rate, choose
 
 OPTIONS = {"lora_rank": 4, "device": "cpu", "dtype": "float32", "seed": 0}
 
@@ -56,6 +56,17 @@ def test_an_adapter_is_trained_in_bfloat16_where_the_machine_computes_in_it(pret
 def test_weights_that_have_fewer_bits_than_their_adapter(pretrained, dtype, precision) -> None:
     begin = choose(pretrained, **OPTIONS | {"dtype": dtype})
     assert (begin.base["dtype"], begin.precision) == (dtype, precision)
+
+
+@pytest.mark.parametrize(("width", "rate"), [(64, 1e-3), (576, 1e-3), (2304, 5e-4)])
+def test_wide_models_are_trained_slower(width, rate) -> None:
+    assert adapter_rate(width) == pytest.approx(rate)
+
+
+def test_the_rate_is_that_of_an_adapter(pretrained, earlier) -> None:
+    assert choose(pretrained, **OPTIONS).rate == 1e-3
+    assert choose(earlier, **OPTIONS).rate is None
+    assert choose("nano", **OPTIONS).rate is None
 
 
 def test_from_an_earlier_nano(earlier) -> None:

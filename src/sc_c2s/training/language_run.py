@@ -30,7 +30,7 @@ ROWS, EPOCHS = 800, (1, 50)
 """Rows that a model is shown, and the fewest and most times that each item is among them."""
 TOP_GENES = 100
 """Genes that are shown: those that tell the groups apart."""
-BATCH, RATE, PATIENCE, N_EVALUATIONS = 4, 1e-3, 3, 6
+BATCH, PATIENCE, N_EVALUATIONS = 4, 3, 6
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def make_language_plan(
         n_top_genes=TOP_GENES if n_top_genes is None else n_top_genes or None,
         n_epochs=int(np.clip(ROWS / max(n_items, 1), *EPOCHS)) if n_epochs is None else n_epochs,
         settings=sft.Settings(
-            learning_rate=RATE if learning_rate is None else learning_rate,
+            learning_rate=start.rate if learning_rate is None else learning_rate,
             batch_size=batch_size or BATCH,
             embedding_rate=1.0,
             weight_decay=0.0,

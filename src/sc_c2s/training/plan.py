@@ -16,7 +16,7 @@ NANO_TOP_GENES = 1000
 """Gene vocabulary of a nano; a pretrained model reads every gene."""
 NANO_ROWS, NANO_EPOCHS = 2_000, (1, 20)
 """Rows a nano is shown, and the fewest and most times that each cell is among them."""
-NANO_RATE, PRETRAINED_RATE = 5e-5, 2e-4
+NANO_RATE = 5e-5
 WRITER_TOP_GENES, WRITER_ROWS, WRITER_RATE = 2000, 16_000, 1e-3
 """The same of a nano that writes cells: every gene of a cell is something to learn from, and to learn."""
 PERTURBER_ROWS, PERTURBER_RATE = 10_000, 1e-4
@@ -126,7 +126,7 @@ def make_plan(
         patience = PRETRAINED_PATIENCE
     if learning_rate is None:
         small_rate = PERTURBER_RATE if tasks == ("perturb",) else WRITER_RATE if writer else NANO_RATE
-        learning_rate = small_rate if small else PRETRAINED_RATE
+        learning_rate = small_rate if start.rate is None else start.rate
     return Plan(
         family=start.family,
         recipe=Recipe(n_genes=n_genes, organism=organism),

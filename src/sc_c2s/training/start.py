@@ -18,6 +18,8 @@ from sc_c2s.prompts import ENGLISH, MARKED
 
 NANO = "nano"
 ADAPTER = "adapter_config.json"
+RATE, WIDTH = 1e-3, 576
+"""Learning rate that was found to suit an adapter of a model of this width (SmolLM2-135M)."""
 
 Open = Callable[..., tuple[Any, Any]]
 
@@ -41,6 +43,8 @@ class Start:
         Adapter to train; ``None`` to train what can be trained: all weights, or the adapter of an earlier run.
     precision
         ``"bf16"`` to compute in bfloat16 where weights, or those of an adapter, have 32 bits.
+    rate
+        Learning rate that suits an adapter, see :func:`adapter_rate`; ``None`` for a nano, whose rate follows from its task.
     new_words
         Gives those of some words that have no token of their own; a model with prose has none of its own for any.
     home
@@ -56,6 +60,7 @@ class Start:
     small: bool
     peft_config: Any
     precision: str
+    rate: float | None = None
     new_words: Callable[[list[str]], list[str]] = list
     home: str | None = None
     genes: tuple[str, ...] = ()
@@ -151,10 +156,29 @@ def choose(
         peft_config=None if small or adapted else _lora(lora_rank, loaded.revision),
         # Weights in bfloat16 as well: autocast spares the adapter, whose weights have 32 bits, from computing in them.
         precision="bf16" if loaded.dtype != "float16" and _fast(dtype, device) else "fp32",
+        rate=None if small else adapter_rate(loaded.model.get_input_embeddings().embedding_dim),
         new_words=partial(nano.new_words, loaded.tokenizer) if small else list,
         home=None if small else _home(loaded, adapted=adapted),
         genes=tuple(gene_token_ids(loaded.tokenizer)) if adapted else (),
     )
+
+
+def adapter_rate(width: int) -> float:
+    """Learning rate of an adapter by the width of its model.
+
+    An adapter wants about ten times the rate of full fine-tuning [Schulman2025]_, and wide models lower ones: here the rate falls
+    with the root of the width, and is never above the one that was tried.
+
+    Parameters
+    ----------
+    width
+        Length of an embedding.
+
+    References
+    ----------
+    .. [Schulman2025] Schulman et al. (2025), LoRA Without Regret. https://thinkingmachines.ai/blog/lora/
+    """
+    return RATE * min(WIDTH / width, 1) ** 0.5
 
 
 def _from_nothing(*, device: str, dtype: str, seed: int) -> Start:
