@@ -42,6 +42,7 @@ from sc_c2s.prompts import get_family
 from sc_c2s.tl._finetune_language import sets_of
 from sc_c2s.training.groups import Groups
 from sc_c2s.training.language import MAX_TOKENS, GroupRows, Item, Wording, answer_questions, template
+from sc_c2s.training.language_run import TOP_GENES
 from sc_c2s.training.questions import Question, baseline, is_right, questions_about
 
 LABELS, GROUP, SET = "type", "group", "set"
@@ -185,11 +186,9 @@ def annotator(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int
         model=args.model,
         output_dir=path,
         split_key=SET,
-        n_genes=16,
-        n_top_genes=args.top or 100,
+        n_genes=32,
+        n_top_genes=args.top or TOP_GENES,
         n_epochs=args.annotate,
-        batch_size=32,
-        learning_rate=1e-3,
         rng=seed,
     )
     print(cells.uns["c2s_finetune"]["metrics"].to_string(float_format="{:.3f}".format), flush=True)

@@ -204,8 +204,8 @@ def finetune(
         For ``"grpo"``: training stops when the reward has risen while a score of the validation cells has fallen by more than
         this share of its best value, `patience` (2) times in a row. The state that was best by that score is kept.
     batch_size
-        Rows in one training step, by default 32, and 4 to ask and to summarize; for ``"grpo"`` prompts, by default 32 to annotate, 16
-        to perturb, 8 to generate, 4 to ask and 2 to summarize.
+        Rows in one training step, by default 32 for a nano, 8 for an adapter, and 4 for one that talks; for ``"grpo"`` prompts, by
+        default 32 to annotate, 16 to perturb, 8 to generate, 4 to ask and 2 to summarize.
     learning_rate
         Peak of the learning rate; by default 5e-5 for a nano (1e-3 if it generates, 1e-4 if it perturbs) and 1e-3 for an adapter, less
         where its model is wider than 576 (5e-4 at 2,304); for ``"grpo"`` 1e-5 for a nano that annotates, 1e-4 for one that generates or

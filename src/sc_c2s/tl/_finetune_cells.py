@@ -141,7 +141,7 @@ def learn_cells(
             n_genes=n_genes,
             n_top_genes=n_top_genes,
             n_epochs=n_epochs,
-            batch_size=batch_size or 32,
+            batch_size=batch_size,
             learning_rate=learning_rate,
             patience=patience,
             perturbing=perturbing,

@@ -23,6 +23,8 @@ PERTURBER_ROWS, PERTURBER_RATE = 10_000, 1e-4
 """The same of a nano that tells changes: it starts as a linear model of them."""
 LEAST_ROWS = 5
 """Fewest rows for a context and what was done in it."""
+NANO_BATCH, PRETRAINED_BATCH = 32, 8
+"""Rows in one step: an adapter learns more from the same rows in more steps."""
 PRETRAINED_EPOCHS, PRETRAINED_PATIENCE = 3, 3
 PRETRAINED_GENES = 200
 """Sentence of a pretrained model, which spends three or four tokens on a gene, or one if it gets tokens for them."""
@@ -108,7 +110,7 @@ def make_plan(
     n_genes: int | None = None,
     n_top_genes: int | None = None,
     n_epochs: int | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     learning_rate: float | None = None,
     patience: int | None = None,
     perturbing: PerturbingPlan | None = None,
@@ -135,7 +137,7 @@ def make_plan(
         augmentation=Augmentation(),
         settings=Settings(
             learning_rate=learning_rate,
-            batch_size=batch_size,
+            batch_size=batch_size or (NANO_BATCH if small else PRETRAINED_BATCH),
             embedding_rate=0.1 if small and not writer else 1.0,
             weight_decay=0.05 if small else 0.0,
             n_evaluations=N_EVALUATIONS,
