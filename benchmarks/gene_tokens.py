@@ -80,6 +80,7 @@ def teach(adata: sc.AnnData, gene_tokens: bool, n_steps: int, options: argparse.
             gene_tokens=gene_tokens,
             n_epochs=n_steps * options.batch_size // (adata.n_obs // 2) + 1,
             batch_size=options.batch_size,
+            learning_rate=options.rate,
             validation_size=0.1 if n_steps > N_PROBED else 0.02,
             test_size=0.2 if n_steps > N_PROBED else 0.0,
             device="cpu",
@@ -106,6 +107,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="time of training steps")
     parser.add_argument("--n-genes", type=int, default=64, help="genes of a sentence")
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rate", type=float, help="learning rate, by default that of the package")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     sc.settings.verbosity = 1

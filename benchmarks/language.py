@@ -12,7 +12,8 @@ is shown, its evidence): a model that scores the same reads nothing.
 Summaries: ``confirmed``, ``contradicted``, ``not_checkable`` are shares of all claims (sc_c2s.metrics.grounding), the
 ``composition_error`` is the total variation distance of what is stated, and ``bert_score`` is the F1 against the template with
 MiniLM. Questions: accuracy on questions with known answers; "no cells" answers what was most often right in training. "Evidence
-by a nano" has the types and conditions that annotators of single cells predict in place of the data's. "Looked up" answers from
+by a nano" has the types and conditions that annotators of single cells predict in place of the data's, "evidence by the model" those
+that the language model predicts (`--annotate 2`), cell by cell, with an adapter for that. "Looked up" answers from
 the same evidence by rule: what a model that is shown evidence cannot beat; of "cells" from as many cells as are shown, with the types
 and conditions that the nanos predict: about what can be read from cells alone. `--no-model` prints what needs no language model.
 """
@@ -132,7 +133,7 @@ def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, se
         adata,
         groupby=GROUP,
         task=task,
-        model=annotator(adata, home, args, seed) if args.annotate else args.model,
+        model=args.model,
         output_dir=path,
         split_key=SET,
         label_key=LABELS,
@@ -173,28 +174,6 @@ def improved(adata: sc.AnnData, task: str, path: Path, args: argparse.Namespace,
     return better
 
 
-def annotator(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int) -> Path:
-    """Train to tell the type and the condition of single cells first, unless that was done before."""
-    path = home / f"{args.data}-annotate-{seed}"
-    if directory.is_model_directory(path):
-        return path
-    cells = adata.copy()
-    cells.obs["kind"] = cells.obs[[LABELS, *CONTEXT[args.data]]].astype(str).agg(", ".join, axis=1)
-    c2s.tl.finetune(
-        cells,
-        groupby="kind",
-        model=args.model,
-        output_dir=path,
-        split_key=SET,
-        n_genes=32,
-        n_top_genes=args.top or TOP_GENES,
-        n_epochs=args.annotate,
-        rng=seed,
-    )
-    print(cells.uns["c2s_finetune"]["metrics"].to_string(float_format="{:.3f}".format), flush=True)
-    return path
-
-
 def annotated(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int) -> sc.AnnData:
     """Have nanos that know the training and validation cells name type and condition of all cells, instead of the data."""
     cells = adata.copy()
@@ -203,6 +182,33 @@ def annotated(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int
         c2s.tl.finetune(adata.copy(), groupby=column, output_dir=path, split_key=SET, rng=seed)
         c2s.tl.annotate(cells, model=path, key_added=f"nano_{column}")
         cells.obs[column] = cells.obs[f"nano_{column}"]
+    return cells
+
+
+def annotated_in_words(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int) -> sc.AnnData:
+    """Have the language model itself name them, cell by cell, after it has learned that."""
+    cells, columns = adata.copy(), [LABELS, *CONTEXT[args.data]]
+    cells.obs["kind"] = cells.obs[columns].astype(str).agg(", ".join, axis=1)
+    path = home / f"{args.data}-annotate-{seed}"
+    if not directory.is_model_directory(path):
+        c2s.tl.finetune(
+            cells,
+            groupby="kind",
+            model=args.model,
+            output_dir=path,
+            split_key=SET,
+            n_genes=32,
+            n_top_genes=args.top or TOP_GENES,
+            n_epochs=args.annotate,
+            rng=seed,
+        )
+        print(cells.uns["c2s_finetune"]["metrics"].to_string(float_format="{:.3f}".format), flush=True)
+    test = cells[cells.obs[SET] == "test"].copy()
+    c2s.tl.annotate(test, model=path, key_added="said")
+    said = test.obs["said"].astype(str).str.split(", ", regex=False, expand=True)
+    for number, column in enumerate(columns):
+        cells.obs[column] = cells.obs[column].astype(object)
+        cells.obs.loc[test.obs_names, column] = said[number]
     return cells
 
 
@@ -330,14 +336,16 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     score("chance", np.array([1 / len(one.choices) if one.choices else 0.0 for one in asked]))
     guess = baseline(questions_about(sets["train"], seed=seed))
     score("no cells: most often right", np.array([is_right(guess(one), one) for one in asked], dtype=float))
-    guessed = read(annotated(adata, home, args, seed), CONTEXT[args.data])["test"]
-    few = [of_few(guessed, args.cells, draw) for draw in range(N_DRAWS)]
-    for what, several in (("evidence", [test]), ("evidence by a nano", [guessed]), ("cells by a nano", few)):
+    by = {"a nano": annotated} | ({"the model": annotated_in_words} if args.annotate else {})
+    guessed = {who: read(label(adata, home, args, seed), CONTEXT[args.data])["test"] for who, label in by.items()}
+    shown = {"evidence": [test]} | {f"evidence by {who}": [groups] for who, groups in guessed.items()}
+    shown["cells by a nano"] = [of_few(guessed["a nano"], args.cells, draw) for draw in range(N_DRAWS)]
+    for what, several in shown.items():
         right = [[is_right(looked_up(one, groups), one) for one in asked] for groups in several]
         score(f"looked up, {what}", np.mean(right, axis=0))
     if args.no_model:
         return pd.DataFrame.from_dict(table, orient="index")
-    for evidence in [shown == "evidence" for shown in args.show or ["evidence", "cells"]]:
+    for evidence in [one == "evidence" for one in args.show or ["evidence", "cells"]]:
         what = "evidence" if evidence else "cells alone"
         engine, card = opened(args, None)
         rows = rows_for(engine, card, test, items, args, evidence=evidence)
@@ -348,8 +356,8 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
         engine, card = opened(args, path)
         rows = rows_for(engine, card, test, items, args, evidence=evidence)
         score(f"tuned, {what}", answered(engine, rows), minutes=minutes(path))
-        if evidence:
-            score("tuned, evidence by a nano", answered(engine, replace(rows, groups=guessed)))
+        for who, groups in guessed.items() if evidence else ():
+            score(f"tuned, evidence by {who}", answered(engine, replace(rows, groups=groups)))
         score(f"tuned, {what}, shuffled cells", answered(engine, replace(rows, instead=mixed_up(test.names, seed))))
         if args.rewards:
             path = improved(adata, "ask", path, args, seed)
@@ -424,7 +432,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2000, help="genes with a token, for the cost")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--show", nargs="+", choices=["evidence", "cells"], help="cells with evidence, and cells alone")
-    parser.add_argument("--annotate", type=int, help="learn to annotate single cells first, for so many epochs")
+    parser.add_argument(
+        "--annotate", type=int, help="the model, too, learns to annotate single cells, for so many epochs"
+    )
     parser.add_argument("--rewards", type=int, help="go on with rewards for so many steps, for questions")
     parser.add_argument("--threads", type=int)
     parser.add_argument(
