@@ -117,13 +117,15 @@ def make_language_plan(
     patience: int | None = None,
 ) -> LanguagePlan:
     """Fill in what was not asked for."""
+    rate = start.rate if learning_rate is None else learning_rate
+    assert rate is not None, "a nano does not talk"
     return LanguagePlan(
         tasks=tasks,
         wording=wording,
         n_top_genes=TOP_GENES if n_top_genes is None else n_top_genes or None,
         n_epochs=int(np.clip(ROWS / max(n_items, 1), *EPOCHS)) if n_epochs is None else n_epochs,
         settings=sft.Settings(
-            learning_rate=start.rate if learning_rate is None else learning_rate,
+            learning_rate=rate,
             batch_size=batch_size or BATCH,
             embedding_rate=1.0,
             weight_decay=0.0,
