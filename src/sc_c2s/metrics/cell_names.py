@@ -346,5 +346,5 @@ def _singular(word: str) -> str:
 
 
 def _greek(letter: str) -> str:
-    """Name of a Greek letter."""
-    return unicodedata.name(letter).split()[-1].lower() if letter.isalpha() else letter
+    """Name of a Greek letter; a letter that this version of Unicode does not name stays as it is."""
+    return unicodedata.name(letter, letter).split()[-1].lower() if letter.isalpha() else letter

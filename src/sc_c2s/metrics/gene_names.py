@@ -15,7 +15,7 @@ _TOKEN = re.compile(r"(?<![\w+.-])[^\W_]\w*(?:[-.@]\w+)*(?![\w@])")
 _LOOKS_LIKE_ONE = re.compile(r"(?=[A-Z0-9]*\d)[A-Z][A-Z0-9]{2,}(?:-[A-Z0-9]+)*")
 _CAPITALS = re.compile(r"[A-Z][A-Z-]+[A-Z]")
 _OF_A_NAME = re.compile(
-    rf"\+|⁺|⁻|[-−](?=\W|$)|[- ]positive\b|(?:\s(?:{'|'.join(sorted(QUALIFIERS))}))*"
+    rf"\+|⁺|⁻|[-−](?=\W|$)|[- ]positive\b|(?:\s(?i:{'|'.join(sorted(QUALIFIERS))}))*"
     r"(?:(?:\s(?:[TB]|NK))?\s(?i:cells?)\b|\s\w+(?i:cyte|phage|blast|phil)(?i:s?)\b)"
 )
 """What follows a symbol that is a marker in the name of a cell type: CD14+, CD8 T cells."""
