@@ -40,6 +40,7 @@ from sc_c2s.engine import LocalEngine
 from sc_c2s.metrics import summaries as scores_of
 from sc_c2s.models import directory
 from sc_c2s.prompts import get_family
+from sc_c2s.prompts.group import LEAST_SHOWN
 from sc_c2s.tl._finetune_language import sets_of
 from sc_c2s.training.groups import Groups
 from sc_c2s.training.language import MAX_TOKENS, GroupRows, Item, Wording, answer_questions, template
@@ -48,8 +49,6 @@ from sc_c2s.training.questions import Question, baseline, is_right, questions_ab
 
 LABELS, GROUP, SET = "type", "group", "set"
 N_TEST, FEWEST = 2, 10
-SHOWN_FROM = 0.02
-"""Smallest share of a type that evidence names."""
 N_DRAWS = 20
 """How often a few cells of each group are drawn for what can be read from them."""
 
@@ -123,19 +122,25 @@ def mixed_up(names: list[str], seed: int) -> dict[str, str]:
     return {names[i]: names[j] for i, j in zip(order, np.roll(order, 1), strict=True)}
 
 
-def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, seed: int, *, evidence: bool) -> Path:
+def learned(adata: sc.AnnData, path: Path, **how: Any) -> Path:
     """Train, unless that was done before."""
-    path = home / f"{args.data}-{task}-{'evidence' if evidence else 'cells'}-{seed}"
     if directory.is_model_directory(path):
         return path
     start = time.monotonic()
-    c2s.tl.finetune(
+    c2s.tl.finetune(adata, output_dir=path, split_key=SET, **how)
+    (path / "minutes.txt").write_text(f"{(time.monotonic() - start) / 60:.1f}")
+    print(adata.uns["c2s_finetune"]["history"].to_string(index=False, float_format="{:.3f}".format), flush=True)
+    return path
+
+
+def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, seed: int, *, evidence: bool) -> Path:
+    """Teach the model to talk."""
+    return learned(
         adata,
+        home / f"{args.data}-{task}-{'evidence' if evidence else 'cells'}-{seed}",
         groupby=GROUP,
         task=task,
         model=args.model,
-        output_dir=path,
-        split_key=SET,
         label_key=LABELS,
         context=CONTEXT[args.data],
         evidence=evidence,
@@ -147,39 +152,20 @@ def tuned(adata: sc.AnnData, task: str, home: Path, args: argparse.Namespace, se
         n_epochs=args.epochs,
         rng=seed,
     )
-    (path / "minutes.txt").write_text(f"{(time.monotonic() - start) / 60:.1f}")
-    print(adata.uns["c2s_finetune"]["history"].to_string(index=False, float_format="{:.3f}".format), flush=True)
-    return path
 
 
 def improved(adata: sc.AnnData, task: str, path: Path, args: argparse.Namespace, seed: int) -> Path:
-    """Train a tuned model further with rewards, unless that was done before."""
+    """Train a tuned model further with rewards."""
     better = path.with_name(f"{path.name}-rewards")
-    if directory.is_model_directory(better):
-        return better
-    start = time.monotonic()
-    c2s.tl.finetune(
-        adata,
-        groupby=GROUP,
-        task=task,
-        method="grpo",
-        model=path,
-        output_dir=better,
-        split_key=SET,
-        n_steps=args.rewards,
-        rng=seed,
-    )
-    (better / "minutes.txt").write_text(f"{(time.monotonic() - start) / 60:.1f}")
-    print(adata.uns["c2s_finetune"]["history"].to_string(index=False, float_format="{:.3f}".format), flush=True)
-    return better
+    how = {"groupby": GROUP, "task": task, "method": "grpo", "model": path, "n_steps": args.rewards, "rng": seed}
+    return learned(adata, better, **how)
 
 
 def annotated(adata: sc.AnnData, home: Path, args: argparse.Namespace, seed: int) -> sc.AnnData:
     """Have nanos that know the training and validation cells name type and condition of all cells, instead of the data."""
     cells = adata.copy()
     for column in (LABELS, *CONTEXT[args.data]):
-        path = home / f"{args.data}-nano-{column}-{seed}"
-        c2s.tl.finetune(adata.copy(), groupby=column, output_dir=path, split_key=SET, rng=seed)
+        path = learned(adata.copy(), home / f"{args.data}-nano-{column}-{seed}", groupby=column, rng=seed)
         c2s.tl.annotate(cells, model=path, key_added=f"nano_{column}")
         cells.obs[column] = cells.obs[f"nano_{column}"]
     return cells
@@ -189,20 +175,16 @@ def annotated_in_words(adata: sc.AnnData, home: Path, args: argparse.Namespace, 
     """Have the language model itself name them, cell by cell, after it has learned that."""
     cells, columns = adata.copy(), [LABELS, *CONTEXT[args.data]]
     cells.obs["kind"] = cells.obs[columns].astype(str).agg(", ".join, axis=1)
-    path = home / f"{args.data}-annotate-{seed}"
-    if not directory.is_model_directory(path):
-        c2s.tl.finetune(
-            cells,
-            groupby="kind",
-            model=args.model,
-            output_dir=path,
-            split_key=SET,
-            n_genes=32,
-            n_top_genes=args.top or TOP_GENES,
-            n_epochs=args.annotate,
-            rng=seed,
-        )
-        print(cells.uns["c2s_finetune"]["metrics"].to_string(float_format="{:.3f}".format), flush=True)
+    path = learned(
+        cells,
+        home / f"{args.data}-annotate-{seed}",
+        groupby="kind",
+        model=args.model,
+        n_genes=32,
+        n_top_genes=args.top or TOP_GENES,
+        n_epochs=args.annotate,
+        rng=seed,
+    )
     test = cells[cells.obs[SET] == "test"].copy()
     c2s.tl.annotate(test, model=path, key_added="said")
     said = test.obs["said"].astype(str).str.split(", ", regex=False, expand=True)
@@ -210,6 +192,14 @@ def annotated_in_words(adata: sc.AnnData, home: Path, args: argparse.Namespace, 
         cells.obs[column] = cells.obs[column].astype(object)
         cells.obs.loc[test.obs_names, column] = said[number]
     return cells
+
+
+def named_right(named: pd.DataFrame, known: pd.DataFrame) -> tuple[float, float]:
+    """Share of the test cells whose columns are all right, and the same of what is most common in training."""
+    kind, truth = (one.astype(str).agg(", ".join, axis=1) for one in (named, known.drop(columns=SET)))
+    usual = truth[known[SET] == "train"].mode()[0]
+    test = known[SET] == "test"
+    return float((kind == truth)[test].mean()), float((truth == usual)[test].mean())
 
 
 def looked_up(question: Question, groups: Groups) -> str:
@@ -222,7 +212,7 @@ def looked_up(question: Question, groups: Groups) -> str:
         return min(question.choices, key=lambda gene: known.get(gene, len(known)))
     asked = max((label for label in composition if label in question.text), key=len, default="")
     if question.kind == "present":
-        return "yes" if composition.get(asked, 0) >= SHOWN_FROM else "no"
+        return "yes" if composition.get(asked, 0) >= LEAST_SHOWN else "no"
     if question.kind == "share":
         return f"{100 * composition.get(asked, 0):.0f}%"
     among = question.choices or tuple(composition)
@@ -235,7 +225,8 @@ def of_few(groups: Groups, n_cells: int, seed: int) -> Groups:
     mean = np.asarray(groups.log.mean(axis=0)).ravel()
     for name in groups.names:
         drawn = groups.draw(name, n_cells, rng)
-        labels = pd.Series(groups.labels[drawn]).value_counts(normalize=True)
+        known = groups.facts[name].composition.index  # types that are not among the cells have a share of 0
+        labels = pd.Series(groups.labels[drawn]).value_counts(normalize=True).reindex(known, fill_value=0.0)
         context = {
             column: pd.Series(values[drawn]).value_counts(normalize=True).to_dict()
             for column, values in groups.context.items()
@@ -337,12 +328,17 @@ def questions(args: argparse.Namespace, seed: int, home: Path) -> pd.DataFrame:
     guess = baseline(questions_about(sets["train"], seed=seed))
     score("no cells: most often right", np.array([is_right(guess(one), one) for one in asked], dtype=float))
     by = {"a nano": annotated} | ({"the model": annotated_in_words} if args.annotate else {})
-    guessed = {who: read(label(adata, home, args, seed), CONTEXT[args.data])["test"] for who, label in by.items()}
+    guessed, columns = {}, [LABELS, *CONTEXT[args.data]]
+    for who, label in by.items():
+        cells = label(adata, home, args, seed)
+        guessed[who] = read(cells, CONTEXT[args.data])["test"]
+        right, usual = named_right(cells.obs[columns], adata.obs[[*columns, SET]])
+        print(f"test cells named right by {who}: {right:.3f}; the most common: {usual:.3f}", flush=True)
     shown = {"evidence": [test]} | {f"evidence by {who}": [groups] for who, groups in guessed.items()}
     shown["cells by a nano"] = [of_few(guessed["a nano"], args.cells, draw) for draw in range(N_DRAWS)]
     for what, several in shown.items():
-        right = [[is_right(looked_up(one, groups), one) for one in asked] for groups in several]
-        score(f"looked up, {what}", np.mean(right, axis=0))
+        answers = [[is_right(looked_up(one, groups), one) for one in asked] for groups in several]
+        score(f"looked up, {what}", np.mean(answers, axis=0))
     if args.no_model:
         return pd.DataFrame.from_dict(table, orient="index")
     for evidence in [one == "evidence" for one in args.show or ["evidence", "cells"]]:

@@ -14,6 +14,9 @@ STYLES = {
 """What is asked for, by the name of the style."""
 ROLE = "You are given single cells as lists of their most active genes. You say what they show, and nothing else."
 
+LEAST_SHOWN = 0.02
+"""Smallest share that evidence names."""
+
 Conversation = list[dict[str, str]]
 
 
@@ -53,7 +56,7 @@ def evidence_text(
     markers: Sequence[str],
     context: Mapping[str, Mapping[str, float]],
     *,
-    least: float = 0.02,
+    least: float = LEAST_SHOWN,
 ) -> str:
     """Write what is known about a group.
 
